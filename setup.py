@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""The table of native modules: which Cython module owns which C kernel.
+
+A kernel is one file pair `native/<name>.c` and `native/<name>.h` and is compiled into exactly one
+module. All other metadata stands in pyproject.toml.
+
+Switches (environment, at build time):
+  HEADRACE_DEBUG=1     bounds checks in Cython and asserts in C
+  HEADRACE_SANITIZE=1  address and undefined-behaviour sanitizers (run Python with libasan preloaded)
+"""
+
+import os
+import sys
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("HEADRACE_DEBUG") == "1"
+SANITIZE = os.environ.get("HEADRACE_SANITIZE") == "1"
+
+# module: kernels it owns
+MODULES: dict[str, list[str]] = {
+    "headrace.core._batch": [],
+}
+
+
+def extension(module: str, kernels: list[str]) -> Extension:
+    """Describe one extension module together with the kernels compiled into it."""
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden"]
+    flags += ["-O1", "-g"] if SANITIZE else ["-O3"]
+    links: list[str] = []
+    macros: list[tuple[str, str | None]] = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("_GNU_SOURCE", None)]
+    if not (DEBUG or SANITIZE):
+        macros.append(("NDEBUG", None))
+    else:
+        flags.append("-UNDEBUG")
+    if SANITIZE:
+        flags += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+        links += ["-fsanitize=address,undefined"]
+    source = "src/" + module.replace(".", "/") + ".pyx"
+    headers = [f"native/{name}" for name in sorted(os.listdir("native")) if name.endswith(".h")]
+    return Extension(
+        module,
+        sources=[source, *(f"native/{kernel}.c" for kernel in kernels)],
+        include_dirs=["native", numpy.get_include()],
+        depends=headers,
+        define_macros=macros,
+        extra_compile_args=flags,
+        extra_link_args=links,
+        language="c",
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [extension(module, kernels) for module, kernels in MODULES.items()],
+        include_path=["src"],
+        build_dir="build/cython",
+        nthreads=0 if sys.platform == "darwin" else (os.cpu_count() or 1),
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": DEBUG,
+            "wraparound": False,
+            "initializedcheck": DEBUG,
+            "cdivision": True,
+            "freethreading_compatible": False,
+            "embedsignature": False,
+        },
+    ),
+)

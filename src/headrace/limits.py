@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""Every bound on what comes from outside or may grow, in one place, with how the bounds relate."""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+# --- records and requests (Data Streams) ---
+record_size_max = 10 * MIB  # data and key, the most a stream may allow
+record_size_default = 1 * MIB
+put_records_count_max = 500
+put_records_size_max = 10 * MIB  # decoded data and keys
+partition_key_characters_max = 256
+partition_key_size_max = 4 * partition_key_characters_max  # bytes of UTF-8
+
+# --- the log ---
+frame_body_size_max = 256 * KIB  # more than one record in a frame
+frame_record_size_max = 16 * MIB  # a frame of one record
+lanes_max = 8  # a stream
+
+# --- HTTP ---
+http_head_size_max = 16 * KIB
+http_body_size_max = 16 * MIB
+json_depth_max = 64
+
+# --- SQL ---
+sql_text_size_max = 100 * KIB
+
+assert record_size_max + partition_key_size_max <= frame_record_size_max
+assert put_records_size_max <= http_body_size_max

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""RecordBatch against a list of plain Python records."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.core._batch import Record, RecordBatch
+
+rows = st.lists(st.tuples(st.binary(max_size=40), st.text(max_size=8)), max_size=20)
+
+
+def batch_of(pairs: list[tuple[bytes, str]]) -> RecordBatch:
+    return RecordBatch.of([d for d, _ in pairs], [k for _, k in pairs], shard=3, first_ordinal=7, arrival_ms=11)
+
+
+@given(rows)
+def test_batch_gives_back_what_went_in(pairs):
+    batch = batch_of(pairs)
+    assert len(batch) == len(pairs)
+    assert batch.data == [d for d, _ in pairs]
+    assert batch.keys == [k for _, k in pairs]
+    assert list(batch) == [Record(d, k, 3, 7 + i, 11) for i, (d, k) in enumerate(pairs)]
+    assert batch.nbytes == sum(len(d) + len(k.encode()) for d, k in pairs)
+
+
+@given(rows, st.integers(-25, 25), st.integers(-25, 25))
+def test_slices_share_bytes_and_agree_with_lists(pairs, start, stop):
+    batch = batch_of(pairs)
+    part = batch[start:stop]
+    assert part.data == [d for d, _ in pairs][start:stop]
+    assert part.buffer.obj is batch.buffer.obj
+
+
+@given(rows, rows)
+def test_concat_and_pickle(left, right):
+    both = RecordBatch.concat([batch_of(left), batch_of(right)])
+    assert both.data == [d for d, _ in left + right]
+    again = pickle.loads(pickle.dumps(both))
+    assert list(again) == list(both)
+
+
+def test_filter_takes_a_bool_mask_only():
+    batch = batch_of([(b"a", "k"), (b"b", "k")])
+    assert batch.filter(np.array([False, True])).data == [b"b"]
+    with pytest.raises(ValueError, match="expected bool"):
+        batch.filter(np.array([1, 0]))
+
+
+def test_offsets_outside_the_buffer_are_refused():
+    with pytest.raises(ValueError, match="record 0 lies outside the buffer of 3 bytes"):
+        RecordBatch(b"abc", [2], [2], [0], [0], [0], [0], [0])
+    with pytest.raises(ValueError, match="lengths has shape"):
+        RecordBatch(b"abc", [2], [], [0], [0], [0], [0], [0])
