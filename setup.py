@@ -23,6 +23,7 @@ SANITIZE = os.environ.get("HEADRACE_SANITIZE") == "1"
 # module: kernels it owns
 MODULES: dict[str, list[str]] = {
     "headrace.core._batch": [],
+    "headrace.core._checksum": ["crc32c"],
 }
 
 
