@@ -26,6 +26,9 @@ http_head_size_max = 16 * KIB
 http_body_size_max = 16 * MIB
 json_depth_max = 64
 
+# --- columns ---
+columns_max = 1024  # wanted fields of one scan
+
 # --- SQL ---
 sql_text_size_max = 100 * KIB
 

@@ -15,7 +15,8 @@ rows = st.lists(st.tuples(st.binary(max_size=40), st.text(max_size=8)), max_size
 
 
 def batch_of(pairs: list[tuple[bytes, str]]) -> RecordBatch:
-    return RecordBatch.of([d for d, _ in pairs], [k for _, k in pairs], shard=3, first_ordinal=7, arrival_ms=11)
+    data, keys = [d for d, _ in pairs], [k for _, k in pairs]
+    return RecordBatch.of(data, keys, shard=3, first_ordinal=7, arrival_ms=11)
 
 
 @given(rows)

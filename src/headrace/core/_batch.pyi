@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
-from collections.abc import Buffer, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, final, overload
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Buffer
 
 class Record:
     data: bytes
