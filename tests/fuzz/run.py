@@ -31,6 +31,7 @@ BUILD = ROOT / "build" / "fuzz"
 # target: kernels in native/ that are linked into it
 TARGETS: dict[str, list[str]] = {
     "crc32c": ["crc32c"],
+    "md5": ["md5"],
 }
 
 SANITIZERS = ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
