@@ -32,6 +32,7 @@ BUILD = ROOT / "build" / "fuzz"
 TARGETS: dict[str, list[str]] = {
     "crc32c": ["crc32c"],
     "md5": ["md5"],
+    "route": ["route"],
 }
 
 SANITIZERS = ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
