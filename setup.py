@@ -25,6 +25,7 @@ MODULES: dict[str, list[str]] = {
     "headrace.core._batch": [],
     "headrace.core._checksum": ["crc32c"],
     "headrace.core._columns": ["json_columns", "json_values"],
+    "headrace.core._entries": ["md5", "route"],
 }
 
 
