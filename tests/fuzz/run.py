@@ -33,6 +33,9 @@ TARGETS: dict[str, list[str]] = {
     "crc32c": ["crc32c"],
     "md5": ["md5"],
     "route": ["route"],
+    "base64": ["base64"],
+    "wire_scan": ["wire_scan", "base64", "wire_write", "sequence"],
+    "wire_write": ["wire_write", "sequence", "base64", "wire_scan"],
 }
 
 SANITIZERS = ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
