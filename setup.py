@@ -26,6 +26,7 @@ MODULES: dict[str, list[str]] = {
     "headrace.core._checksum": ["crc32c"],
     "headrace.core._columns": ["json_columns", "json_values"],
     "headrace.core._entries": ["md5", "route"],
+    "headrace.core._wire": ["base64", "sequence", "wire_scan", "wire_write"],
 }
 
 

@@ -16,6 +16,11 @@ put_records_size_max = 10 * MIB  # decoded data and keys
 partition_key_characters_max = 256
 partition_key_size_max = 4 * partition_key_characters_max  # bytes of UTF-8
 
+# --- records and requests (Firehose) ---
+firehose_record_size_max = 1_024_000
+firehose_batch_count_max = 500
+firehose_batch_size_max = 4 * MIB
+
 # --- the log ---
 frame_body_size_max = 256 * KIB  # more than one record in a frame
 frame_record_size_max = 16 * MIB  # a frame of one record
@@ -34,3 +39,4 @@ sql_text_size_max = 100 * KIB
 
 assert record_size_max + partition_key_size_max <= frame_record_size_max
 assert put_records_size_max <= http_body_size_max
+assert firehose_batch_count_max <= put_records_count_max
