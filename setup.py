@@ -23,9 +23,10 @@ SANITIZE = os.environ.get("HEADRACE_SANITIZE") == "1"
 # module: kernels it owns
 MODULES: dict[str, list[str]] = {
     "headrace.core._batch": [],
-    "headrace.core._checksum": ["crc32c"],
     "headrace.core._columns": ["json_columns", "json_values"],
     "headrace.core._entries": ["md5", "route"],
+    "headrace.core._frames": ["crc32c", "frame", "ring", "frame_table"],
+    "headrace.core._shared": ["shared"],
     "headrace.core._wire": ["base64", "sequence", "wire_scan", "wire_write"],
 }
 

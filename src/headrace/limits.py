@@ -25,6 +25,12 @@ firehose_batch_size_max = 4 * MIB
 frame_body_size_max = 256 * KIB  # more than one record in a frame
 frame_record_size_max = 16 * MIB  # a frame of one record
 lanes_max = 8  # a stream
+segment_size_first = 1 * MIB
+segment_size_max = 64 * MIB
+segment_size_least = 64 * KIB  # however small a stream's limit is
+segment_idle_ns = 60 * 1_000_000_000
+ring_size_first = 2 * MIB
+disk_free_least = 64 * MIB  # kept free, so that deletes and positions always go on
 
 # --- HTTP ---
 http_head_size_max = 16 * KIB

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core._checksum import LEVELS, crc32c, crc32c_copy
+from headrace.core._frames import LEVELS, crc32c, crc32c_copy
 
 POLYNOMIAL = 0x82F63B78
 every_level = pytest.mark.parametrize("simd", [*LEVELS, None])

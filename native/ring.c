@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright The headrace authors
+ *
+ * ring.c: mapping and unmapping the doubled ring.
+ */
+#include "ring.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* A nameless file in memory, `size` bytes of it. Returns a descriptor or −1 with errno. */
+static int nameless_file(size_t size)
+{
+#if defined(__linux__)
+    int file = memfd_create("headrace-ring", MFD_CLOEXEC);
+#else
+    char name[64];
+    snprintf(name, sizeof name, "/headrace-ring-%ld", (long)getpid());
+    int file = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (file >= 0)
+        shm_unlink(name);
+#endif
+    if (file < 0)
+        return -1;
+    if (ftruncate(file, (off_t)size) != 0) {
+        int problem = errno;
+        close(file);
+        errno = problem;
+        return -1;
+    }
+    return file;
+}
+
+int hr_ring_open(hr_ring *ring, size_t capacity)
+{
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    while (size < capacity)
+        size *= 2;
+    int file = nameless_file(size);
+    if (file < 0)
+        return errno;
+    uint8_t *base = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) {
+        int problem = errno;
+        close(file);
+        return problem;
+    }
+    for (int half = 0; half < 2; half++) {
+        void *at = base + (size_t)half * size;
+        if (mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED) {
+            int problem = errno;
+            munmap(base, 2 * size);
+            close(file);
+            return problem;
+        }
+#if defined(__linux__)
+        madvise(at, size, MADV_DONTFORK); /* a forked child must not write into the parent's ring */
+#endif
+    }
+    close(file);
+    ring->base = base;
+    ring->capacity = size;
+    assert((size & (size - 1)) == 0);
+    return 0;
+}
+
+void hr_ring_close(hr_ring *ring)
+{
+    if (ring->base != NULL)
+        munmap(ring->base, 2 * ring->capacity);
+    ring->base = NULL;
+    ring->capacity = 0;
+}

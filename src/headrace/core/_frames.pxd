@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""Frames, the ring before the file, and the table of where each shard's frames stand."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from headrace.core._entries cimport Entries, Router, hr_entry
+from headrace.core._simd cimport hr_simd
+
+
+cdef extern from "crc32c.h" nogil:
+    uint32_t hr_crc32c(uint32_t seed, const void *data, size_t size, hr_simd simd)
+    uint32_t hr_crc32c_copy(uint32_t seed, void *target, const void *source, size_t size, hr_simd simd)
+
+
+cdef extern from "frame.h" nogil:
+    const uint32_t HR_FRAME_HEADER_SIZE
+    const uint32_t HR_FRAME_RECORD_SIZE_MAX
+    const uint32_t HR_FRAME_COUNT_MAX
+    const uint8_t HR_KIND_RECORDS
+    const uint8_t HR_KIND_SNAPSHOT
+    const uint8_t HR_FRAME_LAST
+    ctypedef struct hr_frame_header:
+        uint32_t header_crc
+        uint32_t previous_crc
+        uint32_t body_crc
+        uint32_t body_size
+        uint64_t first_index
+        int64_t arrival_ms
+        uint32_t shard
+        uint16_t count
+        uint8_t kind
+        uint8_t flags
+        uint64_t producer
+        uint64_t producer_sequence
+        uint64_t synced_offset
+    ctypedef enum hr_frame_state:
+        HR_FRAME_OK
+        HR_FRAME_SHORT
+        HR_FRAME_BAD_HEADER
+        HR_FRAME_BAD_CHAIN
+        HR_FRAME_BAD_FIELD
+        HR_FRAME_BAD_BODY
+    ctypedef struct hr_frame_columns:
+        int64_t *offset
+        uint32_t *length
+        int64_t *key_offset
+        uint32_t *key_length
+        uint64_t *ordinal
+        int64_t *arrival_ms
+        uint32_t *shard
+    size_t hr_frame_stride(uint32_t body_size)
+    size_t hr_frame_fit(const hr_entry *entries, const uint32_t *order, size_t count, uint32_t *body_size)
+    size_t hr_frame_write_records(uint8_t *target, hr_frame_header *header, uint32_t salt, hr_entry *entries,
+                                  const uint32_t *order, hr_simd simd)
+    size_t hr_frame_write_body(uint8_t *target, hr_frame_header *header, uint32_t salt, const void *body,
+                               hr_simd simd)
+    hr_frame_state hr_frame_check_header(const uint8_t *source, size_t available, uint32_t salt, bint chained,
+                                         uint32_t previous, hr_frame_header *header, hr_simd simd)
+    hr_frame_state hr_frame_check_body(const uint8_t *source, const hr_frame_header *header, hr_simd simd)
+    void hr_frame_columns_fill(const uint8_t *buffer, size_t at, const hr_frame_header *header, uint32_t skip,
+                               uint32_t take, const hr_frame_columns *columns, size_t start)
+    size_t hr_frame_search(const uint8_t *source, size_t start, size_t size, uint32_t salt, hr_simd simd)
+
+
+cdef extern from "ring.h" nogil:
+    ctypedef struct hr_ring:
+        uint8_t *base
+        size_t capacity
+    int hr_ring_open(hr_ring *ring, size_t capacity)
+    void hr_ring_close(hr_ring *ring)
+    uint8_t *hr_ring_at(const hr_ring *ring, uint64_t offset)
+
+
+cdef extern from "frame_table.h" nogil:
+    const uint32_t HR_NO_ROW
+    ctypedef struct hr_frame_row:
+        uint64_t first_index
+        int64_t arrival_ms
+        uint32_t offset
+        uint32_t stride
+        uint32_t shard
+        uint32_t count
+        uint32_t previous
+        uint32_t jump
+        uint32_t next
+        uint32_t depth
+    ctypedef struct hr_frame_table:
+        hr_frame_row *rows
+        uint32_t count
+        uint32_t capacity
+        uint32_t *first
+        uint32_t *last
+        uint32_t shard_capacity
+    void hr_frame_table_free(hr_frame_table *table)
+    void hr_frame_table_clear(hr_frame_table *table)
+    int hr_frame_table_reserve(hr_frame_table *table, uint32_t rows, uint32_t shard)
+    void hr_frame_table_add(hr_frame_table *table, uint32_t shard, uint64_t first_index, uint32_t count,
+                            int64_t arrival_ms, uint32_t offset, uint32_t stride)
+    void hr_frame_table_cut(hr_frame_table *table, uint32_t offset)
+    uint32_t hr_frame_table_find_index(const hr_frame_table *table, uint32_t shard, uint64_t index)
+    uint32_t hr_frame_table_find_time(const hr_frame_table *table, uint32_t shard, int64_t arrival_ms)
+
+
+cdef hr_simd SIMD
+
+
+cdef struct shard_state:
+    uint64_t next_index
+    int64_t last_arrival_ms
+    uint32_t flags
+    uint32_t known
+
+
+cdef class ShardStates:
+    cdef shard_state *states
+    cdef readonly Py_ssize_t capacity
+    cdef int reserve(self, Py_ssize_t shard) except -1
+
+
+cdef class FrameTable:
+    cdef hr_frame_table table
+
+
+cdef class Tail:
+    cdef hr_ring ring
+    cdef readonly FrameTable table
+    cdef readonly ShardStates states
+    cdef readonly uint64_t base
+    cdef readonly uint64_t limit
+    cdef readonly uint64_t appended
+    cdef readonly uint64_t written
+    cdef readonly uint64_t kept
+    cdef public uint64_t synced
+    cdef public bint closed
+    cdef readonly uint32_t salt
+    cdef readonly uint32_t chain
+    cdef readonly int file
+    cdef object disk
+    cdef uint64_t _measure(self, Entries entries, Router router, uint32_t ordinal, uint32_t *frames,
+                           uint32_t *shard_max) noexcept
+    cdef int _frame_run(self, Entries entries, const uint32_t *order, Py_ssize_t count, hr_frame_header *header,
+                        bint last_run, bint last) except -1
+    cpdef long long append(self, Entries entries, Router router, uint32_t ordinal, int64_t now_ms,
+                           uint64_t producer=*, uint64_t producer_sequence=*, bint last=*,
+                           uint64_t extra=*) except? -9

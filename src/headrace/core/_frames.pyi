@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+from collections.abc import Buffer, Sequence
+from typing import Any, final
+
+from headrace.core._batch import RecordBatch
+from headrace.core._entries import Entries, Router
+
+LEVELS: tuple[str, ...]
+KIND_RECORDS: int
+KIND_OPEN: int
+KIND_CLOSE: int
+KIND_POSITION: int
+KIND_SNAPSHOT: int
+KIND_GAP: int
+KIND_END: int
+FLAG_LAST: int
+HEADER_SIZE: int
+SEGMENT_HEADER_SIZE: int
+SHARD_CLOSED: int
+NEEDS_ROOM: int
+NEEDS_SEGMENT: int
+STATE_NAMES: tuple[str, ...]
+
+def crc32c(data: Buffer, seed: int = 0, simd: str | None = None) -> int: ...
+def crc32c_copy(target: Buffer, source: Buffer, seed: int = 0, simd: str | None = None) -> int: ...
+
+@final
+class ShardStates:
+    capacity: int
+    def get(self, shard: int) -> tuple[int, int, int]: ...
+    def set(self, shard: int, next_index: int, last_arrival_ms: int, flags: int) -> None: ...
+    def shards(self) -> list[int]: ...
+    def advance(self, step: int) -> None: ...
+    def dump(self) -> bytes: ...
+    def load(self, data: bytes) -> int: ...
+    def copy(self) -> ShardStates: ...
+
+@final
+class FrameTable:
+    def __len__(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def add(
+        self, shard: int, first_index: int, count: int, arrival_ms: int, offset: int, stride: int
+    ) -> None: ...
+    def cut(self, offset: int) -> None: ...
+    def shards(self) -> list[int]: ...
+    def rows(self) -> list[tuple[int, int, int, int, int, int]]: ...
+    def bounds(self, shard: int, end: int) -> tuple[int, int, int] | None: ...
+    def index_at_time(self, shard: int, arrival_ms: int, end: int) -> int | None: ...
+    def select(
+        self, shard: int, index: int, max_records: int, max_bytes: int, end: int
+    ) -> list[tuple[int, int]]: ...
+
+@final
+class Tail:
+    table: FrameTable
+    states: ShardStates
+    base: int
+    limit: int
+    appended: int
+    written: int
+    kept: int
+    synced: int
+    closed: bool
+    salt: int
+    chain: int
+    file: int
+    def __init__(self, disk: Any = None, states: ShardStates | None = None) -> None: ...
+    @property
+    def ring_size(self) -> int: ...
+    @property
+    def pending(self) -> int: ...
+    def start(self, file: int, base: int, limit: int, salt: int, chain: int) -> None: ...
+    def grow(self, capacity: int) -> None: ...
+    def discard(self) -> None: ...
+    def measure(self, entries: Entries, router: Router, ordinal: int) -> int: ...
+    def append(
+        self,
+        entries: Entries,
+        router: Router,
+        ordinal: int,
+        now_ms: int,
+        producer: int = 0,
+        producer_sequence: int = 0,
+        last: bool = True,
+        extra: int = 0,
+    ) -> int: ...
+    def append_body(
+        self,
+        kind: int,
+        shard: int,
+        body: bytes,
+        first_index: int = 0,
+        arrival_ms: int = 0,
+        producer: int = 0,
+        producer_sequence: int = 0,
+        last: bool = True,
+    ) -> int: ...
+    def write(self) -> int: ...
+    def rewind(self, offset: int) -> None: ...
+    def copy_ring(self, offset: int, size: int) -> bytes | None: ...
+
+def lane_entries(entries: Entries, ordinal: int) -> int: ...
+def without_first(entries: Entries, ordinal: int, skip: int) -> Entries: ...
+def check_frames(
+    data: Buffer, start: int, salt: int, previous: int, bodies: bool = True
+) -> tuple[int, int, int, int]: ...
+def load_frames(
+    data: Buffer,
+    start: int,
+    end: int,
+    salt: int,
+    table: FrameTable,
+    states: ShardStates | None,
+    offset: int,
+) -> list[tuple[int, int, int, int, int, int, int, bytes]]: ...
+def read_header(data: Buffer, at: int, salt: int) -> dict[str, int] | None: ...
+def search_frame(data: Buffer, start: int, salt: int) -> int | None: ...
+def read_runs(
+    file: int, runs: Sequence[tuple[int, int]], tail: Tail | None = None, base: int = 0
+) -> bytes: ...
+def decode_frames(
+    data: bytes, salt: int, index: int, max_records: int, max_bytes: int, shard: int | None = None
+) -> RecordBatch: ...

@@ -1,0 +1,764 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""Frames between records and a lane's bytes: the writing end, the table of frames, and reading back.
+
+Cost of an append, a record: one pass over the entry (64 bytes, in cache) to measure, one copy of its key
+and data into the ring, one read of the same bytes for the checksum; no allocation and no Python object.
+A write is one pwrite of everything framed since the last one. Reading costs one copy out of the ring or
+the page cache, one checksum, and 40 bytes of arrays a record.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memset
+from posix.types cimport off_t
+
+import os
+import struct
+
+import numpy as np
+
+cimport numpy as cnp
+
+from headrace.core._batch cimport RecordBatch
+from headrace.core._entries cimport Entries, Router, hr_entry
+from headrace.core._simd cimport hr_simd, hr_simd_detect, hr_simd_processor, simd_level
+
+from headrace.core._batch import RecordBatch as _RecordBatch
+
+cnp.import_array()
+
+cdef extern from "unistd.h" nogil:
+    ssize_t pwrite(int file, const void *source, size_t size, off_t offset)
+    ssize_t pread(int file, void *target, size_t size, off_t offset)
+
+cdef hr_simd SIMD = hr_simd_detect()
+
+LEVELS = ("scalar", "avx2", "avx512")[:<int>hr_simd_processor() + 1]
+
+KIND_RECORDS = 1
+KIND_OPEN = 2
+KIND_CLOSE = 3
+KIND_POSITION = 4
+KIND_SNAPSHOT = 5
+KIND_GAP = 6
+KIND_END = 7
+FLAG_LAST = 1
+HEADER_SIZE = 64
+SEGMENT_HEADER_SIZE = 4096
+SHARD_CLOSED = 1
+
+NEEDS_ROOM = -1     # the ring is full: write, then append again
+NEEDS_SEGMENT = -2  # the segment is full: roll, then append again
+
+STATE_NAMES = ("ok", "short", "bad header checksum", "broken chain", "impossible field", "bad body checksum")
+# Above this many bytes a write lets other Python threads run. Below it the write is over before a switch
+# of threads would pay, and a waiting thread that never yields could hold the producer up for long.
+cdef enum:
+    RELEASE_SIZE = 65536
+    PAGE_CACHE_OFFSET = 4096
+
+
+def crc32c(data, uint32_t seed=0, simd=None):
+    """CRC-32C of a bytes-like object; `seed` is the checksum of what came before it.
+
+    simd: force a level ("scalar", "avx2", "avx512") that this processor has; all give the same value.
+    Cost: one pass, 8 bytes a cycle with AVX2, some 20 with AVX-512 and VPCLMULQDQ.
+    """
+    cdef hr_simd level = <hr_simd>simd_level(simd, SIMD)
+    cdef Py_buffer view
+    cdef uint32_t crc
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    with nogil:
+        crc = hr_crc32c(seed, view.buf, <size_t>view.len, level)
+    PyBuffer_Release(&view)
+    return crc
+
+
+def crc32c_copy(target, source, uint32_t seed=0, simd=None):
+    """Copy `source` to the start of the writable buffer `target`; return the CRC-32C of what was copied.
+
+    The two must not overlap. Raises ValueError where `target` is too small.
+    """
+    cdef hr_simd level = <hr_simd>simd_level(simd, SIMD)
+    cdef Py_buffer into, view
+    cdef uint32_t crc
+    PyObject_GetBuffer(source, &view, PyBUF_SIMPLE)
+    try:
+        PyObject_GetBuffer(target, &into, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        try:
+            if into.len < view.len:
+                raise ValueError(f"target has {into.len} bytes; the source has {view.len}")
+            with nogil:
+                crc = hr_crc32c_copy(seed, into.buf, view.buf, <size_t>view.len, level)
+        finally:
+            PyBuffer_Release(&into)
+    finally:
+        PyBuffer_Release(&view)
+    return crc
+
+
+cdef class ShardStates:
+    """What the next record of each shard gets: its index and the earliest arrival time, by shard number.
+
+    Snapshot (little-endian): u32 rows, then for each shard u32 shard, u32 flags, u64 next index,
+    i64 last arrival ms.
+    """
+
+    def __cinit__(self):
+        self.states = NULL
+        self.capacity = 0
+
+    def __dealloc__(self):
+        free(self.states)
+
+    cdef int reserve(self, Py_ssize_t shard) except -1:
+        cdef Py_ssize_t wanted = self.capacity or 4
+        cdef shard_state *grown
+        if shard < self.capacity:
+            return 0
+        if shard >= 1 << 31:
+            raise ValueError(f"shard number {shard} is above 2**31 - 1")
+        while wanted <= shard:
+            wanted *= 2
+        grown = <shard_state *>realloc(self.states, wanted * sizeof(shard_state))
+        if grown == NULL:
+            raise MemoryError()
+        memset(grown + self.capacity, 0, (wanted - self.capacity) * sizeof(shard_state))
+        self.states = grown
+        self.capacity = wanted
+        return 0
+
+    def get(self, Py_ssize_t shard):
+        """(next index, last arrival ms, flags) of a shard; zeroes for one that was never seen."""
+        if not 0 <= shard < self.capacity:
+            return (0, 0, 0)
+        return (self.states[shard].next_index, self.states[shard].last_arrival_ms, self.states[shard].flags)
+
+    def set(self, Py_ssize_t shard, uint64_t next_index, int64_t last_arrival_ms, uint32_t flags):
+        self.reserve(shard)
+        self.states[shard] = shard_state(next_index, last_arrival_ms, flags, 1)
+
+    def shards(self):
+        """The numbers of all shards seen so far."""
+        return [i for i in range(self.capacity) if self.states[i].known]
+
+    def advance(self, uint64_t step):
+        """Move every shard's next index ahead, so that no number is used twice after a lost tail."""
+        cdef Py_ssize_t i
+        for i in range(self.capacity):
+            if self.states[i].known:
+                self.states[i].next_index += step
+
+    def dump(self):
+        """The snapshot's bytes."""
+        parts = [struct.pack("<IIQq", i, self.states[i].flags, self.states[i].next_index,
+                             self.states[i].last_arrival_ms)
+                 for i in range(self.capacity) if self.states[i].known]
+        return struct.pack("<I", len(parts)) + b"".join(parts)
+
+    def load(self, bytes data):
+        """Take over a snapshot; returns how many of its bytes were used. ValueError if it is malformed."""
+        if len(data) < 4:
+            raise ValueError("the shard snapshot is cut short")
+        (count,) = struct.unpack_from("<I", data)
+        if len(data) < 4 + 24 * count:
+            raise ValueError("the shard snapshot is cut short")
+        for shard, flags, next_index, arrival in struct.iter_unpack("<IIQq", data[4:4 + 24 * count]):
+            self.set(shard, next_index, arrival, flags)
+        return 4 + 24 * count
+
+    def copy(self):
+        other = ShardStates()
+        if self.capacity:
+            other.reserve(self.capacity - 1)
+            memcpy(other.states, self.states, self.capacity * sizeof(shard_state))
+        return other
+
+
+cdef class FrameTable:
+    """The frames of one segment by shard (native/frame_table.h)."""
+
+    def __cinit__(self):
+        memset(&self.table, 0, sizeof(self.table))
+
+    def __dealloc__(self):
+        hr_frame_table_free(&self.table)
+
+    def __len__(self):
+        return self.table.count
+
+    @property
+    def nbytes(self):
+        return self.table.capacity * sizeof(hr_frame_row) + 8 * self.table.shard_capacity
+
+    def add(self, uint32_t shard, uint64_t first_index, uint32_t count, int64_t arrival_ms, uint32_t offset,
+            uint32_t stride):
+        if hr_frame_table_reserve(&self.table, 1, shard) != 0:
+            raise MemoryError()
+        hr_frame_table_add(&self.table, shard, first_index, count, arrival_ms, offset, stride)
+
+    def cut(self, uint32_t offset):
+        hr_frame_table_cut(&self.table, offset)
+
+    def shards(self):
+        """The shards that have frames here."""
+        return [i for i in range(self.table.shard_capacity) if self.table.last[i] != HR_NO_ROW]
+
+    def rows(self):
+        """(shard, first index, count, arrival ms, offset, stride) of every frame, in file order."""
+        cdef uint32_t i
+        cdef hr_frame_row *row
+        result = []
+        for i in range(self.table.count):
+            row = &self.table.rows[i]
+            result.append((row.shard, row.first_index, row.count, row.arrival_ms, row.offset, row.stride))
+        return result
+
+    def bounds(self, uint32_t shard, uint64_t end):
+        """(first index, next index, last arrival ms) of the shard's frames that end at or before segment
+        offset `end`, or None where it has none."""
+        cdef uint32_t at
+        cdef hr_frame_row *row
+        if shard >= self.table.shard_capacity:
+            return None
+        at = self.table.last[shard]
+        while at != HR_NO_ROW and <uint64_t>self.table.rows[at].offset + self.table.rows[at].stride > end:
+            at = self.table.rows[at].previous
+        if at == HR_NO_ROW:
+            return None
+        row = &self.table.rows[at]
+        return (self.table.rows[self.table.first[shard]].first_index, row.first_index + row.count,
+                row.arrival_ms)
+
+    def index_at_time(self, uint32_t shard, int64_t arrival_ms, uint64_t end):
+        """First index of the shard's first frame with that arrival or later, or None."""
+        cdef uint32_t at = hr_frame_table_find_time(&self.table, shard, arrival_ms)
+        if at == HR_NO_ROW or <uint64_t>self.table.rows[at].offset + self.table.rows[at].stride > end:
+            return None
+        return self.table.rows[at].first_index
+
+    def select(self, uint32_t shard, uint64_t index, Py_ssize_t max_records, Py_ssize_t max_bytes, uint64_t end):
+        """Where to read the shard's records from `index` on: a list of (offset, size) runs of frames that
+        end at or before `end`; enough for max_records or max_bytes, and at least one frame if there is one.
+
+        Cost: O(log frames) to find the first, then one step a frame; adjoining frames make one run.
+        """
+        cdef uint32_t at = hr_frame_table_find_index(&self.table, shard, index)
+        cdef int64_t records = 0
+        cdef int64_t size = 0
+        cdef uint64_t start = 0
+        cdef uint64_t stop = 0
+        cdef hr_frame_row *row
+        runs = []
+        while at != HR_NO_ROW:
+            row = &self.table.rows[at]
+            if <uint64_t>row.offset + row.stride > end:
+                break
+            if records >= max_records or (size > 0 and size + row.stride > max_bytes):
+                break
+            if row.offset == stop and stop > start:
+                stop += row.stride
+            else:
+                if stop > start:
+                    runs.append((start, stop - start))
+                start = row.offset
+                stop = start + row.stride
+            records += row.count - (index - row.first_index if index > row.first_index else 0)
+            size += row.stride
+            at = row.next
+        if stop > start:
+            runs.append((start, stop - start))
+        return runs
+
+
+cdef class Tail:
+    """The growing end of a lane: the ring, the file being written, and what its next frame continues.
+
+    Offsets are lane offsets: they count the frame bytes of the whole lane, without segment headers.
+        kept      the ring still holds bytes from here on
+        written   bytes before it were handed to the file
+        appended  bytes before it were framed
+        base      where the current segment starts; its file holds it at byte 4,096
+        limit     where the current segment is full
+        closed    `append` takes nothing any more
+    Durability: `append` promises nothing, `write` that the bytes survive the process, a sync of `file`
+    after it that they survive the power.
+
+    The caller serialises `write` and everything that changes the segment; `append` holds the GIL
+    throughout and may run while another thread is inside `write`.
+    """
+
+    def __cinit__(self):
+        memset(&self.ring, 0, sizeof(self.ring))
+        self.file = -1
+
+    def __init__(self, disk=None, states=None):
+        """disk: an object with pwrite(file, view, position), or None for the system's own call."""
+        self.disk = disk
+        self.states = states if states is not None else ShardStates()
+        self.table = FrameTable()
+
+    def __dealloc__(self):
+        hr_ring_close(&self.ring)
+
+    @property
+    def ring_size(self):
+        return self.ring.capacity
+
+    @property
+    def pending(self):
+        """Bytes framed but not written."""
+        return self.appended - self.written
+
+    def start(self, int file, uint64_t base, uint64_t limit, uint32_t salt, uint32_t chain):
+        """Begin a segment whose header stands in `file`; everything framed before must be written."""
+        if self.appended != self.written:
+            raise RuntimeError(f"{self.appended - self.written} bytes are framed but not written")
+        self.file = file
+        self.base = self.appended = self.written = self.kept = base
+        self.limit = limit
+        self.salt = salt
+        self.chain = chain
+        self.table = FrameTable()
+
+    def grow(self, size_t capacity):
+        """Give the ring at least `capacity` bytes; everything framed before must be written."""
+        cdef int problem
+        if self.appended != self.written:
+            raise RuntimeError(f"{self.appended - self.written} bytes are framed but not written")
+        hr_ring_close(&self.ring)
+        self.kept = self.written
+        if capacity:
+            problem = hr_ring_open(&self.ring, capacity)
+            if problem:
+                raise OSError(problem, os.strerror(problem), f"ring of {capacity} bytes")
+
+    def discard(self):
+        """Forget what was framed but not written, after a failed write; the states must be set anew."""
+        if self.appended > self.written:
+            self.table.cut(<uint32_t>(self.written - self.base))
+        self.appended = self.written
+
+    cdef uint64_t _measure(self, Entries entries, Router router, uint32_t ordinal, uint32_t *frames,
+                           uint32_t *shard_max) noexcept:
+        """Bytes and frames that the lane's entries will take."""
+        cdef const uint32_t *order = entries.order
+        cdef Py_ssize_t at = entries.lane_start[ordinal]
+        cdef Py_ssize_t end = entries.lane_start[ordinal + 1]
+        cdef Py_ssize_t run
+        cdef uint32_t slot, body
+        cdef uint64_t total = 0
+        frames[0] = 0
+        shard_max[0] = 0
+        while at < end:
+            slot = entries.entry[order[at]].slot
+            if router.shard[slot] > shard_max[0]:
+                shard_max[0] = router.shard[slot]
+            run = at + 1
+            while run < end and entries.entry[order[run]].slot == slot:
+                run += 1
+            while at < run:
+                at += hr_frame_fit(entries.entry, order + at, run - at, &body)
+                total += hr_frame_stride(body)
+                frames[0] += 1
+        return total
+
+    def measure(self, Entries entries, Router router, uint32_t ordinal):
+        """Bytes that `append` would take for these entries."""
+        cdef uint32_t frames, shard_max
+        if ordinal >= entries.lane_count:
+            raise ValueError(f"lane {ordinal} of entries that were routed to {entries.lane_count} lanes")
+        return self._measure(entries, router, ordinal, &frames, &shard_max)
+
+    cdef int _frame_run(self, Entries entries, const uint32_t *order, Py_ssize_t count, hr_frame_header *header,
+                        bint last_run, bint last) except -1:
+        """Frame the entries of one shard."""
+        cdef Py_ssize_t at = 0
+        cdef size_t fitting
+        cdef uint32_t body, previous
+        cdef size_t stride
+        cdef shard_state *state = &self.states.states[header.shard]
+        while at < count:
+            fitting = hr_frame_fit(entries.entry, order + at, count - at, &body)
+            header.previous_crc = self.chain
+            header.body_size = body
+            header.first_index = state.next_index
+            header.count = <uint16_t>fitting
+            header.flags = HR_FRAME_LAST if last and last_run and at + <Py_ssize_t>fitting == count else 0
+            stride = hr_frame_write_records(hr_ring_at(&self.ring, self.appended), header, self.salt,
+                                            entries.entry, order + at, SIMD)
+            hr_frame_table_add(&self.table.table, header.shard, header.first_index, header.count,
+                               header.arrival_ms, <uint32_t>(self.appended - self.base), <uint32_t>stride)
+            self.chain = header.header_crc
+            self.appended += stride
+            state.next_index += fitting
+            at += fitting
+        return 0
+
+    cpdef long long append(self, Entries entries, Router router, uint32_t ordinal, int64_t now_ms,
+                           uint64_t producer=0, uint64_t producer_sequence=0, bint last=True,
+                           uint64_t extra=0) except? -9:
+        """Frame those of the entries that belong to lane `ordinal` of the router, as one group.
+
+        Sets index and arrival of each. Returns the new end of the lane, or NEEDS_ROOM or NEEDS_SEGMENT and
+        has done nothing. `extra` bytes are kept free for frames that will follow in the same group
+        (`last` False). A group larger than a whole segment is taken when the segment is empty.
+        """
+        cdef uint32_t frames, shard_max, slot
+        cdef hr_frame_header header
+        cdef const uint32_t *order = entries.order
+        cdef Py_ssize_t at, end, run
+        cdef uint64_t total
+        cdef shard_state *state
+        if ordinal >= entries.lane_count:
+            raise ValueError(f"lane {ordinal} of entries that were routed to {entries.lane_count} lanes")
+        if self.closed:
+            return NEEDS_SEGMENT
+        total = self._measure(entries, router, ordinal, &frames, &shard_max) + extra
+        if self.appended + total > self.limit and self.table.table.count > 0:
+            return NEEDS_SEGMENT
+        if self.appended - self.written + total > self.ring.capacity:
+            return NEEDS_ROOM
+        if hr_frame_table_reserve(&self.table.table, frames, shard_max) != 0:
+            raise MemoryError()
+        self.states.reserve(shard_max)
+        self._forget(total)
+        memset(&header, 0, sizeof(header))
+        header.kind = HR_KIND_RECORDS
+        header.producer = producer
+        header.producer_sequence = producer_sequence
+        header.synced_offset = self.synced
+        at = entries.lane_start[ordinal]
+        end = entries.lane_start[ordinal + 1]
+        while at < end:
+            slot = entries.entry[order[at]].slot
+            run = at + 1
+            while run < end and entries.entry[order[run]].slot == slot:
+                run += 1
+            header.shard = router.shard[slot]
+            state = &self.states.states[header.shard]
+            state.known = 1
+            if now_ms > state.last_arrival_ms:
+                state.last_arrival_ms = now_ms
+            header.arrival_ms = state.last_arrival_ms
+            self._frame_run(entries, order + at, run - at, &header, run == end, last)
+            at = run
+        return self.appended
+
+    def append_body(self, uint8_t kind, uint32_t shard, bytes body, uint64_t first_index=0, int64_t arrival_ms=0,
+                    uint64_t producer=0, uint64_t producer_sequence=0, bint last=True):
+        """Frame bytes of another kind. Returns like `append`; segments do not limit these."""
+        cdef hr_frame_header header
+        cdef size_t stride
+        if kind == HR_KIND_RECORDS or len(body) > HR_FRAME_RECORD_SIZE_MAX:
+            raise ValueError(f"a frame of kind {kind} with {len(body)} bytes cannot be written")
+        stride = hr_frame_stride(<uint32_t>len(body))
+        if self.appended - self.written + stride > self.ring.capacity:
+            return NEEDS_ROOM
+        self._forget(stride)
+        memset(&header, 0, sizeof(header))
+        header.kind = kind
+        header.shard = shard
+        header.first_index = first_index
+        header.arrival_ms = arrival_ms
+        header.body_size = <uint32_t>len(body)
+        header.flags = HR_FRAME_LAST if last else 0
+        header.previous_crc = self.chain
+        header.producer = producer
+        header.producer_sequence = producer_sequence
+        header.synced_offset = self.synced
+        hr_frame_write_body(hr_ring_at(&self.ring, self.appended), &header, self.salt, PyBytes_AS_STRING(body), SIMD)
+        self.chain = header.header_crc
+        self.appended += stride
+        return self.appended
+
+    def _forget(self, uint64_t coming):
+        """Bytes of the ring that the coming frames overwrite are no longer kept for readers."""
+        if self.appended + coming > self.kept + self.ring.capacity:
+            self.kept = self.appended + coming - self.ring.capacity
+
+    def write(self):
+        """Hand everything framed to the file with one pwrite (more only if the system takes it in parts).
+
+        Returns the lane offset now written. Raises OSError; `written` then tells how far it came, which
+        may be inside a group.
+        """
+        cdef uint64_t end = self.appended
+        cdef const uint8_t *source
+        cdef ssize_t done
+        cdef off_t position
+        cdef size_t size
+        cdef int file = self.file
+        while self.written < end:
+            source = hr_ring_at(&self.ring, self.written)
+            size = end - self.written
+            position = PAGE_CACHE_OFFSET + <off_t>(self.written - self.base)
+            if self.disk is not None:
+                done = self.disk.pwrite(file, PyMemoryView_FromMemory(<char *>source, size, PyBUF_READ), position)
+            elif size > RELEASE_SIZE:
+                with nogil:
+                    done = pwrite(file, source, size, position)
+            else:
+                done = pwrite(file, source, size, position)
+            if done < 0:
+                if errno == EINTR:
+                    continue
+                raise OSError(errno, os.strerror(errno))
+            self.written += done
+        return end
+
+    def rewind(self, uint64_t offset):
+        """Set `written` back to a group's start after a failed write."""
+        if not self.base <= offset <= self.written:
+            raise ValueError(f"offset {offset} is not between {self.base} and {self.written}")
+        self.written = offset
+
+    def copy_ring(self, uint64_t offset, size_t size):
+        """Bytes of the lane out of the ring, or None if it no longer holds them all."""
+        if offset < self.kept or offset + size > self.appended:
+            return None
+        return PyBytes_FromStringAndSize(<const char *>hr_ring_at(&self.ring, offset), size)
+
+
+def lane_entries(Entries entries, uint32_t ordinal):
+    """How many of routed entries belong to a lane."""
+    if ordinal >= entries.lane_count:
+        raise ValueError(f"lane {ordinal} of entries that were routed to {entries.lane_count} lanes")
+    return entries.lane_start[ordinal + 1] - entries.lane_start[ordinal]
+
+
+def without_first(Entries entries, uint32_t ordinal, Py_ssize_t skip):
+    """Routed entries that are those of one lane without the first `skip` of them in the order of the request.
+
+    The bytes belong to `entries`, which must outlive the result. Indexes are set in the result only.
+    """
+    cdef Py_ssize_t start = entries.lane_start[ordinal]
+    cdef Py_ssize_t total = lane_entries(entries, ordinal)
+    cdef Entries rest = Entries()
+    cdef Py_ssize_t i
+    cdef Py_ssize_t at = 0
+    threshold = sorted([entries.order[start + i] for i in range(total)])[skip] if skip < total else entries.count
+    rest.reserve(max(total - skip, 1))
+    rest.count = max(total - skip, 0)
+    rest.order_reserve(entries.lane_count)
+    for i in range(total):
+        if entries.order[start + i] >= threshold:
+            rest.entry[at] = entries.entry[entries.order[start + i]]
+            rest.order[at] = <uint32_t>at
+            at += 1
+    rest.lane_count = entries.lane_count
+    for i in range(entries.lane_count + 1):
+        rest.lane_start[i] = <uint32_t>at if i > <Py_ssize_t>ordinal else 0
+    rest.owners.append(entries)
+    return rest
+
+
+def check_frames(data, Py_ssize_t start, uint32_t salt, uint32_t previous, bint bodies=True):
+    """Walk over frames from `start`, each checked and chained to the one before.
+
+    Returns (end, chain, stop, state): `end` is where the last whole group ends and `chain` the header CRC
+    there; `stop` is where the walk ended and `state` why (STATE_NAMES), 0 if the data ended with a frame.
+    """
+    cdef const uint8_t[::1] view = data
+    cdef const uint8_t *base = &view[0] if view.shape[0] else NULL
+    cdef Py_ssize_t size = view.shape[0]
+    cdef Py_ssize_t at = start
+    cdef Py_ssize_t end = start
+    cdef uint32_t chain = previous
+    cdef uint32_t end_chain = previous
+    cdef hr_frame_header header
+    cdef hr_frame_state state = HR_FRAME_OK
+    with nogil:
+        while at < size:
+            state = hr_frame_check_header(base + at, size - at, salt, True, chain, &header, SIMD)
+            if state == HR_FRAME_OK and bodies:
+                state = hr_frame_check_body(base + at, &header, SIMD)
+            if state != HR_FRAME_OK:
+                break
+            at += hr_frame_stride(header.body_size)
+            chain = header.header_crc
+            if header.flags & HR_FRAME_LAST:
+                end = at
+                end_chain = chain
+    return end, end_chain, at, <int>state
+
+
+def load_frames(data, Py_ssize_t start, Py_ssize_t end, uint32_t salt, FrameTable table, ShardStates states,
+                uint64_t offset):
+    """Take over frames that were checked: rows into the table, states forward, other kinds as a list.
+
+    `offset` is the segment offset of data[0]. Returns [(kind, shard, first index, arrival ms, producer,
+    producer sequence, segment offset, body)] for frames that carry no records or have a producer (their body is b"").
+    """
+    cdef const uint8_t[::1] view = data
+    cdef Py_ssize_t at = start
+    cdef hr_frame_header header
+    events = []
+    while at < end:
+        if hr_frame_check_header(&view[at], end - at, salt, False, 0, &header, SIMD) != HR_FRAME_OK:
+            raise ValueError(f"frame at {at} is not valid")
+        if header.kind == HR_KIND_RECORDS:
+            if hr_frame_table_reserve(&table.table, 1, header.shard) != 0:
+                raise MemoryError()
+            hr_frame_table_add(&table.table, header.shard, header.first_index, header.count, header.arrival_ms,
+                               <uint32_t>(offset + at), <uint32_t>hr_frame_stride(header.body_size))
+            if states is not None:
+                states.reserve(header.shard)
+                states.states[header.shard].next_index = header.first_index + header.count
+                states.states[header.shard].last_arrival_ms = header.arrival_ms
+                states.states[header.shard].known = 1
+        if header.kind != HR_KIND_RECORDS or header.producer != 0:
+            body = b"" if header.kind == HR_KIND_RECORDS else bytes(view[at + 64:at + 64 + header.body_size])
+            events.append((header.kind, header.shard, header.first_index, header.arrival_ms, header.producer,
+                           header.producer_sequence, offset + at, body))
+        at += hr_frame_stride(header.body_size)
+    return events
+
+
+def read_header(data, Py_ssize_t at, uint32_t salt):
+    """The header of the frame at `at` as a dict, or None if it is not valid."""
+    cdef const uint8_t[::1] view = data
+    cdef hr_frame_header header
+    cdef hr_frame_state state
+    if not 0 <= at < view.shape[0]:
+        return None
+    state = hr_frame_check_header(&view[at], view.shape[0] - at, salt, False, 0, &header, SIMD)
+    if state not in (HR_FRAME_OK, HR_FRAME_SHORT):
+        return None
+    return {"kind": header.kind, "shard": header.shard, "first_index": header.first_index, "count": header.count,
+            "arrival_ms": header.arrival_ms, "body_size": header.body_size, "flags": header.flags,
+            "synced_offset": header.synced_offset, "header_crc": header.header_crc,
+            "previous_crc": header.previous_crc, "producer": header.producer,
+            "producer_sequence": header.producer_sequence}
+
+
+def search_frame(data, Py_ssize_t start, uint32_t salt):
+    """First offset from `start` on, a multiple of 8, where a valid header of this salt stands; None if none."""
+    cdef const uint8_t[::1] view = data
+    cdef Py_ssize_t size = view.shape[0]
+    cdef size_t found
+    if start >= size:
+        return None
+    with nogil:
+        found = hr_frame_search(&view[0], start, size, salt, SIMD)
+    return None if found >= <size_t>size else found
+
+
+def read_runs(int file, runs, Tail tail=None, uint64_t base=0):
+    """One bytes object with the runs [(segment offset, size)] of frames, from the ring where it still has
+    them, else by pread. OSError on a failed or short read. Cost: one copy, one system call a run."""
+    cdef Py_ssize_t total = 0
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t done
+    cdef uint64_t offset
+    cdef size_t size
+    cdef char *target
+    for offset, size in runs:
+        total += size
+    data = PyBytes_FromStringAndSize(NULL, total)
+    target = PyBytes_AS_STRING(data)
+    for offset, size in runs:
+        if tail is not None and base + offset >= tail.kept and base + offset + size <= tail.appended:
+            memcpy(target + at, hr_ring_at(&tail.ring, base + offset), size)
+            at += size
+            continue
+        while size > 0:
+            with nogil:
+                done = pread(file, target + at, size, PAGE_CACHE_OFFSET + <off_t>offset)
+            if done < 0 and errno == EINTR:
+                continue
+            if done < 0:
+                raise OSError(errno, os.strerror(errno))
+            if done == 0:
+                raise OSError(5, f"the file ends {size} bytes before the frame at {offset} does")
+            at += done
+            offset += done
+            size -= done
+    return data
+
+
+def decode_frames(bytes data, uint32_t salt, uint64_t index, Py_ssize_t max_records, Py_ssize_t max_bytes,
+                  shard=None):
+    """The records of the frames in `data`, from `index` on, as a RecordBatch that owns `data`.
+
+    Every checksum is verified. Stops before the record that would exceed max_records or max_bytes (data and
+    keys), but takes at least one. ValueError names the first bad frame's place. With `shard`, frames of
+    another shard are an error. Cost: one checksum pass, one pass over the rows.
+    """
+    cdef const uint8_t *base = <const uint8_t *>PyBytes_AS_STRING(data)
+    cdef size_t size = len(data)
+    cdef size_t at = 0
+    cdef Py_ssize_t count = 0
+    cdef hr_frame_header header
+    cdef hr_frame_state state = HR_FRAME_OK
+    cdef bint any_shard = shard is None
+    cdef uint32_t only = 0 if any_shard else shard
+    cdef bint stray = False
+    with nogil:
+        while at < size:
+            state = hr_frame_check_header(base + at, size - at, salt, False, 0, &header, SIMD)
+            if state == HR_FRAME_OK:
+                state = hr_frame_check_body(base + at, &header, SIMD)
+            stray = not any_shard and header.shard != only
+            if state != HR_FRAME_OK or stray:
+                break
+            count += header.count
+            at += hr_frame_stride(header.body_size)
+    if state != HR_FRAME_OK or stray:
+        raise ValueError(f"{'frame of another shard' if stray else STATE_NAMES[<int>state]} at byte {at} of what was read")
+    return _decode(data, base, size, count, index, max_records, max_bytes)
+
+
+cdef object _decode(bytes data, const uint8_t *base, size_t size, Py_ssize_t count, uint64_t index,
+                    Py_ssize_t max_records, Py_ssize_t max_bytes):
+    """Fill the arrays; every frame was checked."""
+    cdef hr_frame_columns columns
+    cdef hr_frame_header header
+    cdef size_t at = 0
+    cdef Py_ssize_t filled = 0
+    cdef Py_ssize_t wanted
+    cdef uint32_t skip, take
+    offsets = np.empty(count, np.int64)
+    lengths = np.empty(count, np.uint32)
+    key_offsets = np.empty(count, np.int64)
+    key_lengths = np.empty(count, np.uint32)
+    ordinals = np.empty(count, np.uint64)
+    arrivals = np.empty(count, np.int64)
+    shards = np.empty(count, np.uint32)
+    columns.offset = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>offsets)
+    columns.length = <uint32_t *>cnp.PyArray_DATA(<cnp.ndarray>lengths)
+    columns.key_offset = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>key_offsets)
+    columns.key_length = <uint32_t *>cnp.PyArray_DATA(<cnp.ndarray>key_lengths)
+    columns.ordinal = <uint64_t *>cnp.PyArray_DATA(<cnp.ndarray>ordinals)
+    columns.arrival_ms = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>arrivals)
+    columns.shard = <uint32_t *>cnp.PyArray_DATA(<cnp.ndarray>shards)
+    with nogil:
+        while at < size and filled < max_records:
+            memcpy(&header, base + at, HR_FRAME_HEADER_SIZE)
+            if header.kind == HR_KIND_RECORDS and header.first_index + header.count > index:
+                skip = <uint32_t>(index - header.first_index) if index > header.first_index else 0
+                take = header.count - skip
+                if filled + <Py_ssize_t>take > max_records:
+                    take = <uint32_t>(max_records - filled)
+                hr_frame_columns_fill(base, at, &header, skip, take, &columns, filled)
+                filled += take
+            at += hr_frame_stride(header.body_size)
+        wanted = _within(&columns, filled, max_bytes)
+    return _RecordBatch(data, offsets[:wanted], lengths[:wanted], key_offsets[:wanted], key_lengths[:wanted],
+                        ordinals[:wanted], arrivals[:wanted], shards[:wanted])
+
+
+cdef Py_ssize_t _within(const hr_frame_columns *columns, Py_ssize_t count, Py_ssize_t max_bytes) noexcept nogil:
+    """How many of the first records keep within max_bytes of data and keys; at least one."""
+    cdef Py_ssize_t i
+    cdef int64_t total = 0
+    for i in range(count):
+        total += columns.length[i] + columns.key_length[i]
+        if total > max_bytes and i > 0:
+            return i
+    return count

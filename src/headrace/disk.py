@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""The file system, passed in: every call by which the log touches files.
+
+The log takes a `Disk` and calls nothing else, so that a test can hand in one that fails, loses power or
+counts. `SystemDisk` is the machine's own; for it the native write path skips the call into Python.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+# File systems on which pwrite, fdatasync, rename and flock mean what the crash rules need.
+FILE_SYSTEMS_ALLOWED = frozenset(
+    {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "bcachefs", "apfs"}
+)
+
+
+class Disk(Protocol):
+    """What the log asks of a file system. Every method raises OSError on failure."""
+
+    native: bool
+    """True where `pwrite` may be replaced by the system call itself."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """Open a file with mode 0600; returns a descriptor."""
+        ...
+
+    def close(self, file: int) -> None: ...
+
+    def pwrite(self, file: int, data: memoryview | bytes, position: int) -> int:
+        """Write at a position; returns how many bytes were taken."""
+        ...
+
+    def pread(self, file: int, size: int, position: int) -> bytes: ...
+
+    def sync(self, file: int) -> None:
+        """Return when data and size of the file are on the device."""
+        ...
+
+    def sync_directory(self, path: Path) -> None:
+        """Return when the directory's entries are on the device."""
+        ...
+
+    def rename(self, source: Path, target: Path) -> None: ...
+
+    def unlink(self, path: Path) -> None: ...
+
+    def size(self, path: Path) -> int: ...
+
+    def names(self, path: Path) -> list[str]:
+        """The names in a directory, or [] if there is none."""
+        ...
+
+    def make_directory(self, path: Path) -> None: ...
+
+    def free_bytes(self, path: Path) -> int: ...
+
+
+class SystemDisk:
+    """The machine's own file systems."""
+
+    native = True
+
+    def open(self, path: Path, flags: int) -> int:
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def close(self, file: int) -> None:
+        os.close(file)
+
+    def pwrite(self, file: int, data: memoryview | bytes, position: int) -> int:
+        return os.pwrite(file, data, position)
+
+    def pread(self, file: int, size: int, position: int) -> bytes:
+        return os.pread(file, size, position)
+
+    def sync(self, file: int) -> None:
+        if hasattr(os, "fdatasync"):
+            os.fdatasync(file)
+        else:  # macOS: fsync only reaches the drive's cache
+            import fcntl
+
+            fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+
+    def sync_directory(self, path: Path) -> None:
+        file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    def rename(self, source: Path, target: Path) -> None:
+        os.replace(source, target)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink()
+
+    def size(self, path: Path) -> int:
+        return path.stat().st_size
+
+    def names(self, path: Path) -> list[str]:
+        try:
+            return os.listdir(path)
+        except FileNotFoundError:
+            return []
+
+    def make_directory(self, path: Path) -> None:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def free_bytes(self, path: Path) -> int:
+        facts = os.statvfs(path)
+        return facts.f_bavail * facts.f_frsize
+
+
+def read_all(disk: Disk, file: int, size: int, position: int) -> bytes:
+    """Read `size` bytes, or fewer at the end of the file."""
+    parts: list[bytes] = []
+    while size > 0:
+        part = disk.pread(file, size, position)
+        if not part:
+            break
+        parts.append(part)
+        position += len(part)
+        size -= len(part)
+    return b"".join(parts) if len(parts) != 1 else parts[0]
+
+
+def write_all(disk: Disk, file: int, data: bytes, position: int) -> None:
+    """Write all of `data` at a position."""
+    view = memoryview(data)
+    while view:
+        done = disk.pwrite(file, view, position)
+        view = view[done:]
+        position += done
+
+
+def replace_file(disk: Disk, path: Path, data: bytes) -> None:
+    """Put a file in place so that after any crash it has either its old or its new content, never a mix."""
+    temporary = path.with_name(path.name + ".tmp")
+    file = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        write_all(disk, file, data, 0)
+        disk.sync(file)
+    finally:
+        disk.close(file)
+    disk.rename(temporary, path)
+    disk.sync_directory(path.parent)
+
+
+def boot_id() -> bytes:
+    """16 bytes that change when the machine starts anew; zeroes where the system does not tell."""
+    try:
+        return bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
+    except (OSError, ValueError):
+        return bytes(16)
+
+
+def file_system_of(path: Path) -> str:
+    """The type of the file system that holds `path` (Linux), or an empty string where it cannot be told."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    device = path.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in lines:
+        fields = line.split()
+        if fields[2] == wanted:
+            return fields[fields.index("-") + 1]
+    return ""

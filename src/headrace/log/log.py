@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""A store's directory: its lock, its lanes, its bounds.
+
+    DIR/lock                     held (flock) by the one process that writes
+    DIR/control                  what processes share in mapped memory (log/control.py)
+    DIR/catalogue.sqlite         small facts (log/catalogue.py)
+    DIR/lanes/<id>/manifest      log/manifest.py
+    DIR/lanes/<id>/<base>.raw    log/segment.py
+    DIR/lanes/<id>/<base>.cold   log/cold.py
+
+Other rooms keep files of their own in other names below DIR.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import threading
+from pathlib import Path
+
+from headrace import limits
+from headrace.clock import Clock, SystemClock
+from headrace.disk import FILE_SYSTEMS_ALLOWED, Disk, SystemDisk, file_system_of, write_all
+from headrace.errors import Backpressure, Closed, LockedByOther, NotFound, Unsupported
+from headrace.log.catalogue import Catalogue
+from headrace.log.control import CLEAN, DIRTY, ControlFile
+from headrace.log.failpoints import reach
+from headrace.log.lane import Lane
+from headrace.log.lane_reader import LaneReader
+from headrace.log.maintenance import Maintenance
+from headrace.log.recovery import Recovered
+
+logger = logging.getLogger("headrace.log")
+
+
+class Log:
+    """An open store directory. Make one with `Log.open` or `Log.open_reader`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        clock: Clock,
+        disk: Disk,
+        *,
+        writer: bool,
+        lock_file: int,
+        max_bytes: int | None,
+        codec: str | None,
+    ) -> None:
+        self.directory = directory
+        self.clock = clock
+        self.disk = disk
+        self.writer = writer
+        self._lock_file = lock_file
+        self._lanes: dict[int, LaneReader] = {}
+        self._lanes_lock = threading.Lock()
+        self._lane_bytes: dict[int, int] | None = None  # of lanes that are not loaded
+        self.control = ControlFile(directory / "control", writer=writer)
+        self.same_boot = self.control.same_boot
+        self.was_clean = self.control.clean
+        self.reports: list[str] = []
+        self.closed = False
+        if writer:
+            limit = self.control.max_bytes if max_bytes is None else max_bytes
+            if not limit:
+                limit = disk.free_bytes(directory) // 2
+            self.max_bytes = limit
+            self.control.mark(DIRTY, pid=os.getpid(), max_bytes=limit)
+        else:
+            self.max_bytes = self.control.max_bytes
+        self.catalogue = Catalogue(directory / "catalogue.sqlite", writer=writer)
+        self.maintenance = Maintenance(self, codec)
+
+    @classmethod
+    def open(
+        cls, directory: str | Path, *, clock: Clock | None = None, disk: Disk | None = None, create: bool = True,
+        max_bytes: int | None = None, codec: str | None = "zstd", background: bool = True, allow_network_fs: bool = False,
+    ) -> Log:  # fmt: skip
+        """Open a directory for writing; one process at a time.
+
+        max_bytes: most bytes that all lanes together may take (None: what the store was created with, or
+            half of the free disk at creation). codec: how sealed segments are compressed ("zstd", "lz4",
+            None: not at all). background: run the maintenance thread.
+        Raises LockedByOther if another process writes it, NotFound without `create`, Unsupported on a file
+        system that does not keep the promises, Corrupt.
+        """
+        path = Path(directory).absolute()
+        if not path.exists():
+            if not create:
+                raise NotFound(f"{path} does not exist", hint="leave out create=False to make it")
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not allow_network_fs:
+            check_file_system(path)
+        lock_file = _take_lock(path)
+        try:
+            (path / "lanes").mkdir(mode=0o700, exist_ok=True)
+            log = cls(
+                path,
+                clock or SystemClock(),
+                disk or SystemDisk(),
+                writer=True,
+                lock_file=lock_file,
+                max_bytes=max_bytes,
+                codec=codec,
+            )
+        except BaseException:
+            os.close(lock_file)
+            raise
+        if background:
+            log.maintenance.start()
+        return log
+
+    @classmethod
+    def open_reader(cls, directory: str | Path, *, clock: Clock | None = None) -> Log:
+        """Open a directory for reading only, beside the process that writes it or without one."""
+        path = Path(directory).absolute()
+        if not (path / "control").exists():
+            raise NotFound(
+                f"{path} is not a headrace store", hint="headrace.open() or headrace serve makes one"
+            )
+        return cls(
+            path, clock or SystemClock(), SystemDisk(), writer=False, lock_file=-1, max_bytes=None, codec=None
+        )
+
+    # ---------------------------------------------------------------- lanes
+
+    def lane_directory(self, lane_id: int) -> Path:
+        return self.directory / "lanes" / f"{lane_id:08d}"
+
+    def create_lane(self, durability: str) -> Lane:
+        """A new lane. Makes no file until something is appended."""
+        if durability not in ("process", "disk"):
+            raise Unsupported(f"durability is {durability!r}; expected 'process' or 'disk'")
+        self._check_open()
+        lane_id = self.catalogue.add_lane(durability)
+        self.control.reserve(lane_id)
+        lane = Lane(self, lane_id, durability)
+        with self._lanes_lock:
+            self._lanes[lane_id] = lane
+        return lane
+
+    def lane(self, lane_id: int, durability: str | None = None) -> Lane:
+        """An existing lane. Its files are opened when first needed.
+
+        durability: what the catalogue says, if the caller knows it; spares the look-up. In a process that
+        only reads, the object's writing methods do not work.
+        """
+        lane = self._lanes.get(lane_id)
+        if lane is None:
+            self._check_open()
+            known = durability or self.catalogue.lane_durability(lane_id)
+            if known is None:
+                raise NotFound(f"there is no lane {lane_id} in {self.directory}")
+            if self.writer:
+                self.control.reserve(lane_id)
+            with self._lanes_lock:
+                lane = self._lanes.get(lane_id)
+                if lane is None:
+                    lane = (Lane if self.writer else LaneReader)(self, lane_id, known)
+                    self._lanes[lane_id] = lane
+        return lane  # type: ignore[return-value]
+
+    def delete_lane(self, lane_id: int) -> None:
+        """Remove a lane with its files."""
+        lane = self.lane(lane_id)
+        lane.close()
+        self.catalogue.remove_lane(lane_id)
+        with self._lanes_lock:
+            self._lanes.pop(lane_id, None)
+        if self._lane_bytes is not None:
+            self._lane_bytes.pop(lane_id, None)
+        shutil.rmtree(self.lane_directory(lane_id), ignore_errors=True)
+        self.control.forget(lane_id)
+
+    def loaded_lanes(self) -> list[Lane]:
+        """The lanes that this process uses."""
+        with self._lanes_lock:
+            return [lane for lane in self._lanes.values() if isinstance(lane, Lane)]
+
+    # ---------------------------------------------------------------- bounds
+
+    @property
+    def size(self) -> int:
+        """Bytes that all lanes' files take."""
+        if self._lane_bytes is None:
+            self._lane_bytes = self._measure()
+        loaded = self.loaded_lanes()
+        for lane in loaded:
+            if lane._loaded:
+                self._lane_bytes.pop(lane.id, None)
+        return sum(lane.size for lane in loaded) + sum(self._lane_bytes.values())
+
+    def _measure(self) -> dict[int, int]:
+        sizes: dict[int, int] = {}
+        with os.scandir(self.directory / "lanes") as entries:
+            for entry in entries:
+                if entry.name.isdigit():
+                    with os.scandir(entry.path) as files, contextlib.suppress(FileNotFoundError):
+                        sizes[int(entry.name)] = sum(file.stat().st_size for file in files)
+        return sizes
+
+    def make_room(self, lane: Lane, need: int) -> None:
+        """Before a lane starts a segment for at least `need` bytes: drop or refuse by the limits.
+
+        Raises Backpressure when the store, the lane or the device is full.
+        """
+        lane.keep_within(need)
+        if self.size + need > self.max_bytes:
+            raise Backpressure(
+                f"the store holds {self.size} bytes and its limit is {self.max_bytes}", retry_after=1.0,
+                hint="raise max_bytes, delete streams, or shorten their retention",
+            )  # fmt: skip
+        free = self.disk.free_bytes(self.directory)
+        if free < need + limits.disk_free_least:
+            raise Backpressure(
+                f"{free} bytes are free on the device of {self.directory}; {limits.disk_free_least} are kept free",
+                retry_after=1.0,
+            )
+
+    def sealed(self, lane: Lane) -> None:
+        """A lane has a segment more that may be compressed."""
+        self.maintenance.wake(lane)
+
+    def take_spare(self, lane_id: int, size: int) -> bool:
+        """Whether a file of at least that size, filled with zeroes, stands ready in the lane's directory."""
+        return self.maintenance.take_spare(lane_id, size)
+
+    def prewrite(self, file: int, size: int) -> None:
+        """Fill a new file with zeroes."""
+        zeroes = bytes(min(size, 1 << 20))
+        for start in range(0, size, len(zeroes)):
+            write_all(self.disk, file, zeroes[: size - start], start)
+
+    def drop_cache(self, path: Path) -> None:
+        """Have the next read of a file come from the device."""
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):
+                file = os.open(path, os.O_RDONLY)
+                try:
+                    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+                finally:
+                    os.close(file)
+
+    def report(self, lane: Lane, found: Recovered) -> None:
+        """Say what recovery found."""
+        for note in [*found.notes, *([found.damage.message] if found.damage else [])]:
+            self.reports.append(f"lane {lane.id}: {note}")
+            logger.warning("lane %d: %s", lane.id, note)
+
+    # ---------------------------------------------------------------- the end
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise Closed(f"the store {self.directory} was closed", hint="open it again")
+
+    def close(self) -> None:
+        """End every segment, sync, mark the store clean and let go of it. May be called again."""
+        if self.closed:
+            return
+        self.closed = True
+        self.maintenance.stop()
+        if self.writer:
+            for lane in self.loaded_lanes():
+                lane.close()
+            self.control.mark(CLEAN, pid=0)
+            reach("close.after_clean")
+        self.catalogue.close()
+        self.control.close()
+        if self._lock_file >= 0:
+            os.close(self._lock_file)
+
+
+def _take_lock(path: Path) -> int:
+    """The store's lock, held until the descriptor is closed or the process ends."""
+    file = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(file, 32, 0).decode(errors="replace").strip()
+        os.close(file)
+        raise LockedByOther(
+            f"{path} is open for writing in process {holder or 'unknown'}",
+            hint="headrace.open() joins it; or stop that process",
+        ) from None
+    os.ftruncate(file, 0)
+    os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+    return file
+
+
+def check_file_system(path: Path) -> None:
+    """Refuse, by name, a file system whose writes and locks do not keep the log's promises."""
+    kind = file_system_of(path)
+    if kind and kind not in FILE_SYSTEMS_ALLOWED:
+        raise Unsupported(
+            f"{path} is on a {kind} file system; headrace keeps its promises on {', '.join(sorted(FILE_SYSTEMS_ALLOWED))}",
+            hint="choose a local directory, or pass allow_network_fs=True at your own risk",
+        )

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""The background thread of a store: ends idle segments, compresses sealed ones, makes files ahead.
+
+It runs at the lowest priority; compression, reading and writing leave the GIL free. Its backlog costs
+disk, never refusals: raw segments wait until their turn comes or retention drops them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from headrace import limits
+from headrace.errors import Error
+from headrace.log.cold import ColdSegment, write_cold
+from headrace.log.failpoints import reach
+from headrace.log.segment import RawSegment
+
+if TYPE_CHECKING:
+    from headrace.log.lane import Lane
+    from headrace.log.log import Log
+
+logger = logging.getLogger("headrace.log")
+
+
+class Maintenance:
+    """What a store does beside taking in and giving out."""
+
+    def __init__(self, log: Log, codec: str | None) -> None:
+        self._log = log
+        self._codec = codec
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._spares: dict[int, int] = {}
+        self.compressed_bytes = 0  # of frames, before
+        self.cold_bytes = 0  # of files, after
+
+    def start(self) -> None:
+        """Run until `stop`."""
+        self._thread = threading.Thread(target=self._run, name="headrace-maintenance", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the segment in work."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def wake(self, lane: Lane) -> None:
+        """There may be something to do."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        while not self._stopping:
+            self._wake.wait(1.0)
+            self._wake.clear()
+            if self._stopping:
+                return
+            try:
+                self.run_once()
+            except (OSError, Error) as problem:
+                logger.warning("maintenance of %s: %s", self._log.directory, problem)
+                self._wake.wait(5.0)
+
+    def run_once(self) -> None:
+        """Everything that is due now."""
+        for lane in self._log.loaded_lanes():
+            lane.seal_idle(limits.segment_idle_ns)
+            if lane.needs_sync:
+                self._make_spare(lane)
+        while not self._stopping and self._compress_one():
+            pass
+
+    @property
+    def backlog(self) -> int:
+        """Bytes of sealed segments that wait for compression."""
+        if self._codec is None:
+            return 0
+        return sum(raw.size for lane in self._log.loaded_lanes() for raw in lane.raw_sealed())
+
+    def _compress_one(self) -> bool:
+        """Compress the oldest sealed segment of some lane; False where there is none."""
+        if self._codec is None:
+            return False
+        for lane in self._log.loaded_lanes():
+            for raw in lane.raw_sealed():
+                if self.compress(lane, raw):
+                    return True
+        return False
+
+    def compress(self, lane: Lane, raw: RawSegment) -> bool:
+        """Put a cold file in the raw segment's place; False where it must wait."""
+        assert self._codec is not None
+        end = lane.end_of(raw)
+        if end is None:
+            return False
+        snapshot, last_crc, last_arrival_ms = end
+        try:
+            path = write_cold(raw, snapshot, last_crc, last_arrival_ms, self._log.disk, self._codec)
+        except FileNotFoundError:
+            return True  # dropped meanwhile
+        cold = ColdSegment.open(path, self._log.disk)
+        if not lane.replace_segment(raw, cold):
+            self._log.disk.unlink(path)
+            return True
+        reach("cold.after_unlink")
+        self.compressed_bytes += cold.raw_bytes
+        self.cold_bytes += cold.size
+        return True
+
+    def _make_spare(self, lane: Lane) -> None:
+        """Have a file filled with zeroes ready before the lane's next segment is due."""
+        wanted = lane.next_file_size()
+        if wanted is None or self._spares.get(lane.id, 0) >= wanted:
+            return
+        path = lane.directory / "spare.tmp"
+        file = self._log.disk.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        try:
+            self._log.prewrite(file, wanted)
+            self._log.disk.sync(file)
+        finally:
+            self._log.disk.close(file)
+        self._spares[lane.id] = wanted
+
+    def take_spare(self, lane_id: int, size: int) -> bool:
+        """Whether the lane's spare file has that size; it is then the caller's."""
+        if self._spares.get(lane_id, 0) < size:
+            return False
+        del self._spares[lane_id]
+        return True

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""Recovery: what a lane's files hold after the last writer ended, in whatever way.
+
+The argument, by how the last writer ended:
+
+* In order. The last segment ends with an END frame and everything is on the device.
+* Killed (same boot). Every write that returned is in the page cache, so the last segment holds each
+  published byte; what follows may be one torn write. Frames are taken up to the last whole group.
+* Power lost (another boot). What was synced is there. What was not may be missing in any order of sectors:
+  the chain of header CRCs and the body CRCs end the lane at the first hole. Nothing beyond it is taken,
+  even if it is whole, because records before it are missing.
+
+So the lane ends at the last whole group before the first bad place (the cut). Whether the bad place is a
+torn tail or damage is decided by what stands beyond it: a valid header there whose `synced_offset` lies
+beyond the bad place says that the bad place had been on the device; in the same boot any valid header
+says so, and so does a published offset beyond the cut. That is damage: the lane is opened for reading
+only and names file and byte. Otherwise the tail is cut and the cut reported.
+
+After any start a new segment begins at the cut before anything is appended, so an old tail is never
+appended to, and its remains are beyond the next base, where nothing reads. After an unclean start in
+another boot each shard's index moves ahead by 2**32, because records that readers may have seen are gone
+and their sequence numbers must not come back. What is accepted is synced before it is shown, for `disk`
+lanes always and for `process` lanes in another boot, lest a second loss of power take it back.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headrace.core import _frames
+from headrace.core._frames import FrameTable, ShardStates
+from headrace.disk import Disk, read_all
+from headrace.errors import Corrupt
+from headrace.log.cold import ColdSegment
+from headrace.log.manifest import Manifest, read_manifest
+from headrace.log.segment import (
+    COLD,
+    HEADER_SIZE,
+    RAW,
+    TEMPORARY,
+    RawSegment,
+    decode_header,
+    decode_position,
+    decode_snapshot,
+    name_of,
+)
+
+INDEX_STEP = 1 << 32
+Segment = RawSegment | ColdSegment
+
+
+@dataclass(slots=True)
+class Circumstances:
+    """How the last writer ended, as the control file tells."""
+
+    clean: bool
+    same_boot: bool
+    visible: int  # of this lane
+    writer: bool = True  # whether files may be removed and synced
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a lane's files hold."""
+
+    segments: list[Segment] = field(default_factory=list)  # sealed, by base
+    end: int = 0  # lane offset at which the next segment starts
+    chain: int = 0  # header CRC of the last frame
+    states: ShardStates = field(default_factory=ShardStates)
+    producers: dict[int, int] = field(default_factory=dict)  # id and epoch -> last sequence
+    positions: dict[bytes, bytes] = field(default_factory=dict)
+    last_arrival_ms: int = 0
+    manifest: Manifest | None = None
+    cut_bytes: int = 0  # of a torn tail
+    damage: Corrupt | None = None  # why nothing may be appended
+    notes: list[str] = field(default_factory=list)
+
+
+def recover(directory: Path, disk: Disk, durable: bool, how: Circumstances) -> Recovered:
+    """Read a lane's directory. Raises Corrupt only where not even the files' heads can be read."""
+    found = Recovered(manifest=read_manifest(disk, directory))
+    floor = found.manifest.floor if found.manifest else 0
+    bases = _bases(directory, disk, floor, how.writer)
+    while bases:
+        path = directory / name_of(*bases[-1])
+        try:
+            _recover_last(path, disk, durable, how, found)
+            break
+        except _Unborn as unborn:
+            # The file was being created when the writer ended: nothing in it was ever acknowledged.
+            found.notes.append(str(unborn))
+            bases.pop()
+            if how.writer:
+                disk.unlink(path)
+    _load_sealed(directory, disk, bases[:-1], floor, found)
+    if not bases:
+        found.end = max(found.end, floor)
+    if not how.clean and not how.same_boot and bases:
+        found.states.advance(INDEX_STEP)
+    return found
+
+
+class _Unborn(Exception):
+    """A last segment without a whole header and SNAPSHOT."""
+
+
+def _bases(directory: Path, disk: Disk, floor: int, writer: bool) -> list[tuple[int, str]]:
+    """(base, kind) of every segment at or above the floor, sorted; removes what a crash left over."""
+    found: dict[int, str] = {}
+    for name in disk.names(directory):
+        stem, kind = name[:20], name[20:]
+        if kind not in (RAW, COLD) or not stem.isdigit():
+            if writer and name.endswith(TEMPORARY):
+                disk.unlink(directory / name)
+            continue
+        base = int(stem)
+        if base in found:  # the cold file was complete when it got its name: the raw one is a left-over
+            if writer:
+                disk.unlink(directory / name_of(base, RAW))
+            found[base] = COLD
+        else:
+            found[base] = kind
+    kept = sorted(found.items())
+    while len(kept) > 1 and kept[1][0] <= floor:  # dropped on purpose, not yet unlinked
+        base, kind = kept.pop(0)
+        if writer:
+            disk.unlink(directory / name_of(base, kind))
+    return kept
+
+
+def _load_sealed(
+    directory: Path, disk: Disk, bases: list[tuple[int, str]], floor: int, found: Recovered
+) -> None:
+    """Open the segments before the last one and check that together they leave no hole."""
+    end = found.segments[-1].base if found.segments else 0
+    sealed: list[Segment] = []
+    for base, kind in reversed(bases):
+        path = directory / name_of(base, kind)
+        segment: Segment
+        if kind == COLD:
+            segment = ColdSegment.open(path, disk)
+            if segment.end != end:
+                raise Corrupt(
+                    f"{path} ends at lane offset {segment.end}, but the next segment starts at {end}"
+                )
+        else:
+            file = disk.open(path, os.O_RDONLY)
+            try:
+                header = decode_header(read_all(disk, file, HEADER_SIZE, 0), path)
+            finally:
+                disk.close(file)
+            segment = RawSegment(path, header, disk, end=end)
+        end = base
+        sealed.append(segment)
+    found.segments[:0] = reversed(sealed)
+    if found.segments and found.segments[0].base > floor:
+        found.damage = found.damage or Corrupt(
+            f"{directory}: the segment at lane offset {floor} is missing; the first one starts at {found.segments[0].base}",
+            hint="headrace repair leaves a visible gap there",
+        )
+
+
+def _recover_last(path: Path, disk: Disk, durable: bool, how: Circumstances, found: Recovered) -> None:
+    """Scan the last segment and take over what is whole."""
+    if path.suffix == COLD:
+        cold = ColdSegment.open(path, disk)
+        found.segments.append(cold)
+        found.end, found.chain = cold.end, cold.last_crc
+        found.states, found.producers, found.positions = decode_snapshot(cold.end_snapshot())
+        found.last_arrival_ms = cold.last_arrival_ms
+        return
+    file = disk.open(path, os.O_RDWR if how.writer else os.O_RDONLY)
+    keep = False
+    try:
+        data = read_all(disk, file, disk.size(path), 0)
+        segment = _scan(path, data, disk, how, found)
+        if how.writer and not how.clean and (durable or not how.same_boot):
+            disk.sync(file)
+        keep = not how.writer
+        if keep:
+            segment.keep_file(file)
+    finally:
+        if not keep:
+            disk.close(file)
+
+
+def _scan(path: Path, data: bytes, disk: Disk, how: Circumstances, found: Recovered) -> RawSegment:
+    try:
+        header = decode_header(data, path)
+    except Corrupt as problem:
+        # Torn at birth, or damaged later? Published bytes beyond its base, or any in this boot, tell.
+        base = int(path.stem)
+        if how.visible > base or how.clean or (how.same_boot and len(data) > HEADER_SIZE):
+            raise
+        raise _Unborn(f"{path.name}: {problem.message}; it was being created and holds nothing") from None
+    frames = memoryview(data)[HEADER_SIZE:]
+    end, chain, stop, state = _frames.check_frames(frames, 0, header.salt, header.chain)
+    table = FrameTable()
+    events = _frames.load_frames(frames, 0, end, header.salt, table, found.states, 0) if end else []
+    if not events or events[0][0] != _frames.KIND_SNAPSHOT:
+        if (
+            how.clean
+            or how.visible > header.base
+            or (how.same_boot and _beyond(frames, stop, header.salt) is not None)
+        ):
+            raise Corrupt(f"{path}: {_frames.STATE_NAMES[state]} in the SNAPSHOT at byte {HEADER_SIZE}")
+        raise _Unborn(f"{path.name}: its SNAPSHOT is not whole; it was being created and holds nothing")
+    start_states, found.producers, found.positions = decode_snapshot(events[0][7])
+    _take_over(start_states, frames, end, header.salt, events, found)
+    found.end, found.chain = header.base + end, chain
+    found.last_arrival_ms = max(
+        [header.arrival_before_ms, *(found.states.get(s)[1] for s in found.states.shards())]
+    )
+    found.damage = _judge(path, frames, header.base, header.salt, end, stop, state, how)
+    if end < len(frames):
+        found.cut_bytes = len(bytes(frames[end:]).rstrip(b"\0"))
+        if found.cut_bytes and found.damage is None:
+            found.notes.append(
+                f"{path.name}: {found.cut_bytes} bytes after lane offset {found.end} were not whole and are cut"
+            )
+    segment = RawSegment(path, header, disk, end=header.base + end, table=table, start_states=start_states)
+    found.segments.append(segment)
+    return segment
+
+
+def _take_over(
+    start: ShardStates,
+    frames: memoryview,
+    end: int,
+    salt: int,
+    events: list[tuple[int, int, int, int, int, int, int, bytes]],
+    found: Recovered,
+) -> None:
+    """States, producers and positions as of the end of the accepted frames."""
+    found.states = start.copy()
+    _frames.load_frames(frames, 0, end, salt, FrameTable(), found.states, 0)
+    for kind, shard, _, _, producer, sequence, _, body in events[1:]:
+        if producer:
+            found.producers[producer] = sequence
+        if kind == _frames.KIND_POSITION:
+            owner, payload = decode_position(body)
+            found.positions[owner] = payload
+        elif kind in (_frames.KIND_CLOSE, _frames.KIND_OPEN):
+            next_index, arrival, flags = found.states.get(shard)
+            closed = flags | _frames.SHARD_CLOSED if kind == _frames.KIND_CLOSE else flags
+            found.states.set(shard, next_index, arrival, closed)
+
+
+def _beyond(frames: memoryview, bad: int, salt: int) -> int | None:
+    """Where the first valid header after a bad place stands."""
+    at: int | None = _frames.search_frame(frames, bad + 8, salt)
+    return at
+
+
+def _judge(
+    path: Path, frames: memoryview, base: int, salt: int, end: int, stop: int, state: int, how: Circumstances
+) -> Corrupt | None:
+    """Whether what ended the walk at `stop` is damage, or a tail that was never whole."""
+    where = (
+        f"{path}: {_frames.STATE_NAMES[state] if state else 'the frames end'} at byte {HEADER_SIZE + stop}"
+    )
+    if base + end < how.visible and (how.same_boot or how.clean):
+        return Corrupt(
+            f"{where}, although records up to lane offset {how.visible} had been published",
+            hint="headrace repair leaves a visible gap there",
+        )
+    if state == 0:
+        return None
+    at = _beyond(frames, stop, salt)
+    while at is not None:
+        header = _frames.read_header(frames, at, salt)
+        if header is not None and (how.same_boot or how.clean or header["synced_offset"] > base + stop):
+            return Corrupt(
+                f"{where}, and a whole frame follows at byte {HEADER_SIZE + at}",
+                hint="headrace repair leaves a visible gap there",
+            )
+        at = _beyond(frames, at, salt)
+    return None
