@@ -18,6 +18,8 @@
 #include <xlocale.h>
 #endif
 
+#include "utf8.h"
+
 #define HR_DECIMAL_DIGITS_MAX 19 /* every number of 19 digits is below 2^64 */
 
 /* A JSON number as (-1)^negative * mantissa * 10^exponent, and a little more than that if `sticky`:
@@ -46,8 +48,6 @@ bool hr_decimal_to_micros(const hr_decimal *number, int scale, int64_t *out);
 /* Microseconds since 1970 UTC of yyyy-MM-dd[(T| )HH:mm[:ss[.f…]][Z|±hh[[:]mm]]], years 0001 to 9999.
  * Text without a zone is UTC; digits below a microsecond are cut; second 60 is the next minute's first. */
 bool hr_time_read(const uint8_t *text, size_t size, int64_t *out);
-
-bool hr_utf8_valid(const uint8_t *text, size_t size);
 
 /* Resolve the escapes of a JSON string's inside whose grammar was checked. `out` has room for `size`
  * bytes and 8 more. Returns the bytes written, or -1 for half a surrogate pair, which is no text. */

@@ -7,7 +7,7 @@ Cost: nothing here looks at single rows in Python except where a str for each ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, KeysView, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,12 +21,13 @@ Rows = npt.NDArray[np.int64]
 NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 REPR_ROWS = 10
 
-DTYPES: dict[str, str] = {
-    "i8": "int64",
-    "f8": "float64",
-    "bool": "bool",
-    "timestamp": "datetime64[us]",
-    "str": "int32",  # codes into the dictionary
+# what a row without a value holds
+NOTHING: dict[str, Any] = {
+    "i8": np.int64(0),
+    "f8": np.float64("nan"),
+    "bool": np.False_,
+    "timestamp": np.datetime64("NaT", "us"),
+    "str": np.int32(-1),
 }
 
 
@@ -133,45 +134,53 @@ def _coded(values: Sequence[Any], name: str) -> tuple[npt.NDArray[np.int32], Str
     return codes, Strings.of(list(numbers))
 
 
+def _typed(name: str, values: Any, array: npt.NDArray[Any]) -> tuple[str, npt.NDArray[Any], Strings | None]:
+    """Type, values and strings of a plain array."""
+    kind = array.dtype.kind
+    if kind in "OUTS":
+        if kind == "S" and array is values:
+            raise InvalidArgument(f"column {name!r} has bytes; decode them to str first")
+        codes, strings = _coded(array.tolist() if array is values else list(values), name)
+        return "str", codes, strings
+    if kind == "b":
+        return "bool", array, None
+    if kind in "iu":
+        if array.dtype == np.uint64 and len(array) and array.max() > np.iinfo(np.int64).max:
+            raise InvalidArgument(f"column {name!r} has integers beyond 64 bits with a sign")
+        return "i8", array.astype(np.int64, copy=False), None
+    if kind == "f":
+        return "f8", array.astype(np.float64, copy=False), None
+    if kind == "M":
+        return "timestamp", array.astype("datetime64[us]", copy=False), None
+    raise InvalidArgument(
+        f"column {name!r} has dtype {array.dtype}; known are integers, floats, bool, datetime64 and str"
+    )
+
+
 def _column_of(name: str, values: Any, valid: Any, dictionary: Sequence[str] | None) -> Column:
-    """A column from a plain array, list, or codes with a dictionary."""
-    strings: Strings | None = None
+    """A column from a plain array, list, or codes with a dictionary; null rows hold their type's nothing."""
     array = np.asarray(values)
     if array.ndim != 1:
         raise InvalidArgument(f"column {name!r} has {array.ndim} dimensions; expected one")
     mask = np.ones(len(array), dtype=np.bool_) if valid is None else np.array(valid, dtype=np.bool_)
     if mask.shape != array.shape:
         raise InvalidArgument(f"column {name!r} has {len(array)} rows and a mask of {len(mask)}")
-    if dictionary is not None:
+    if dictionary is None:
+        kind, array, strings = _typed(name, values, array)
+    else:
         kind, array, strings = "str", array.astype(np.int32, copy=False), Strings.of(dictionary)
         if len(array) and (array.min() < -1 or array.max() >= len(dictionary)):
             raise InvalidArgument(f"column {name!r} has codes outside its dictionary of {len(dictionary)}")
+    if kind == "str":
         mask &= array >= 0
-        array = np.where(mask, array, np.int32(-1))
-    elif array.dtype.kind == "O" or array.dtype.kind in "UT":
-        kind = "str"
-        array, strings = _coded(array.tolist(), name)
-        mask &= array >= 0
-        array = np.where(mask, array, np.int32(-1))
-    elif array.dtype.kind == "b":
-        kind = "bool"
-    elif array.dtype.kind in "iu":
-        kind = "i8"
-        if array.dtype == np.uint64 and len(array) and array.max() > np.iinfo(np.int64).max:
-            raise InvalidArgument(f"column {name!r} has integers beyond 64 bits with a sign")
-        array = array.astype(np.int64, copy=False)
-    elif array.dtype.kind == "f":
-        kind, array = "f8", array.astype(np.float64, copy=False)
-    elif array.dtype.kind == "M":
-        kind, array = "timestamp", array.astype("datetime64[us]", copy=False)
+    elif kind == "timestamp":
         mask &= ~np.isnat(array)
-    else:
-        raise InvalidArgument(f"column {name!r} has dtype {array.dtype}; known are integers, floats, bool, "
-                              "datetime64 and str")  # fmt: skip
+    if not mask.all():
+        array = np.where(mask, array, NOTHING[kind])
     return Column(kind, array, mask, NO_ROWS, strings)
 
 
-class Columns(Mapping[str, npt.NDArray[Any]]):
+class Columns:
     """Named columns of one length.
 
     `columns["cpu"]` is a numpy array: int64, float64, bool, datetime64[us] (UTC), or an object array of
@@ -179,8 +188,9 @@ class Columns(Mapping[str, npt.NDArray[Any]]):
     mask of the rows that have a value. `codes("host")` and `dictionary("host")` give a string column as
     int32 codes (-1: null) into a list of distinct strings in order of first appearance.
 
-    `len(columns)` and iteration follow the mapping: names; `columns.rows` is the number of rows.
-    Polars, DuckDB, pyarrow and pandas read it by the Arrow protocol.
+    It behaves like a mapping (`len(columns)` and iteration: names; `columns.rows` is the number of rows)
+    without being registered as one: polars takes a Mapping apart before it looks for the Arrow protocol,
+    by which it, DuckDB, pyarrow and pandas read these columns with their nulls.
     """
 
     __slots__ = ("_columns", "_valid", "errors", "rows")
@@ -239,8 +249,21 @@ class Columns(Mapping[str, npt.NDArray[Any]]):
     def __contains__(self, name: object) -> bool:
         return name in self._columns
 
-    __eq__ = object.__eq__  # arrays have no single answer; see equals()
-    __hash__ = object.__hash__
+    def keys(self) -> KeysView[str]:
+        """The names."""
+        return self._columns.keys()
+
+    def values(self) -> list[npt.NDArray[Any]]:
+        """The arrays, in the order of the names."""
+        return [column.array() for column in self._columns.values()]
+
+    def items(self) -> list[tuple[str, npt.NDArray[Any]]]:
+        """Names with their arrays."""
+        return [(name, column.array()) for name, column in self._columns.items()]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The array of a name, or `default`."""
+        return self[name] if name in self._columns else default
 
     @property
     def valid(self) -> Mapping[str, Mask]:
@@ -318,9 +341,42 @@ class Columns(Mapping[str, npt.NDArray[Any]]):
 
     # --- other libraries ---
 
+    def __arrow_c_schema__(self) -> object:
+        from headrace.core import _arrow
+
+        return _arrow.columns_schema(self)
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
+        from headrace.core import _arrow
+
+        return _arrow.columns_array(self, requested_schema)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        from headrace.core import _arrow
+
+        return _arrow.columns_stream(self, requested_schema)
+
     def to_numpy(self) -> dict[str, npt.NDArray[Any]]:
         """A dict of the arrays."""
         return dict(self)
+
+    def to_arrow(self) -> Any:
+        """A pyarrow.Table; strings are dictionary-coded, times are UTC."""
+        from headrace.core import handover
+
+        return handover.to_arrow(self)
+
+    def to_polars(self) -> Any:
+        """A polars.DataFrame."""
+        from headrace.core import handover
+
+        return handover.to_polars(self)
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame: nullable Int64 and boolean where rows are null, strings as strings."""
+        from headrace.core import handover
+
+        return handover.columns_to_pandas(self)
 
     # --- for people ---
 
