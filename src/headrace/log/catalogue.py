@@ -20,7 +20,8 @@ from headrace.errors import Corrupt, StorageError
 
 VERSION = 1
 _SCHEMA = (
-    "CREATE TABLE documents (kind TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID",
+    "CREATE TABLE documents (kind TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,"
+    " PRIMARY KEY (kind, name)) WITHOUT ROWID",
     "CREATE TABLE lanes (id INTEGER PRIMARY KEY AUTOINCREMENT, durability TEXT NOT NULL)",
     f"PRAGMA user_version = {VERSION}",
 )

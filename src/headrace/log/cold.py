@@ -75,9 +75,10 @@ assert _HEADER.size == 112
 _BLOCK_ROW = np.dtype(
     [("position", "<u8"), ("size", "<u4"), ("raw_size", "<u4"), ("crc", "<u4"), ("zero", "<u4")]
 )
-_FRAME_ROW = np.dtype(
-    [("first_index", "<u8"), ("arrival_ms", "<i8"), ("shard", "<u4"), ("count", "<u4"), ("block", "<u4"), ("offset", "<u4"), ("stride", "<u4"), ("zero", "<u4")]
-)  # fmt: skip
+_FRAME_ROW = np.dtype([
+    ("first_index", "<u8"), ("arrival_ms", "<i8"), ("shard", "<u4"), ("count", "<u4"),
+    ("block", "<u4"), ("offset", "<u4"), ("stride", "<u4"), ("zero", "<u4"),
+])  # fmt: skip
 assert _BLOCK_ROW.itemsize == 24 and _FRAME_ROW.itemsize == 40
 
 

@@ -31,6 +31,7 @@ from headrace.log.control import CLEAN, DIRTY, ControlFile
 from headrace.log.failpoints import reach
 from headrace.log.lane import Lane
 from headrace.log.lane_reader import LaneReader
+from headrace.log.lane_segments import LaneSegments
 from headrace.log.maintenance import Maintenance
 from headrace.log.recovery import Recovered
 
@@ -203,7 +204,7 @@ class Log:
                         sizes[int(entry.name)] = sum(file.stat().st_size for file in files)
         return sizes
 
-    def make_room(self, lane: Lane, need: int) -> None:
+    def make_room(self, lane: LaneSegments, need: int) -> None:
         """Before a lane starts a segment for at least `need` bytes: drop or refuse by the limits.
 
         Raises Backpressure when the store, the lane or the device is full.
@@ -221,7 +222,7 @@ class Log:
                 retry_after=1.0,
             )
 
-    def sealed(self, lane: Lane) -> None:
+    def sealed(self, lane: LaneSegments) -> None:
         """A lane has a segment more that may be compressed."""
         self.maintenance.wake(lane)
 
@@ -245,7 +246,7 @@ class Log:
                 finally:
                     os.close(file)
 
-    def report(self, lane: Lane, found: Recovered) -> None:
+    def report(self, lane: LaneSegments, found: Recovered) -> None:
         """Say what recovery found."""
         for note in [*found.notes, *([found.damage.message] if found.damage else [])]:
             self.reports.append(f"lane {lane.id}: {note}")

@@ -22,6 +22,7 @@ from headrace.log.segment import RawSegment
 
 if TYPE_CHECKING:
     from headrace.log.lane import Lane
+    from headrace.log.lane_segments import LaneSegments
     from headrace.log.log import Log
 
 logger = logging.getLogger("headrace.log")
@@ -52,7 +53,7 @@ class Maintenance:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def wake(self, lane: Lane) -> None:
+    def wake(self, lane: LaneSegments) -> None:
         """There may be something to do."""
         self._wake.set()
 

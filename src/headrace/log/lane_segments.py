@@ -1,0 +1,508 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""A lane's segments: starting, ending, failing and dropping them, and the one write to the file.
+
+Failures. A failed write: the torn bytes are zeroed, everything framed since the last write has failed, the
+segment ends there and the next append starts a new one; a retry leaves one copy. A failed sync: the same
+from the last synced byte on, and the lane is fenced until its files have been read again from the device.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headrace import limits
+from headrace.core import _frames
+from headrace.core._frames import ShardStates, Tail
+from headrace.disk import write_all
+from headrace.errors import Backpressure, Closed, Corrupt, Error, Fenced, StorageError, Unsupported
+from headrace.log.failpoints import reach
+from headrace.log.lane_reader import LaneReader
+from headrace.log.manifest import Manifest, write_manifest
+from headrace.log.recovery import Circumstances, recover
+from headrace.log.segment import (
+    HEADER_SIZE,
+    RAW,
+    RawSegment,
+    SegmentHeader,
+    encode_snapshot,
+    name_of,
+)
+
+if TYPE_CHECKING:
+    from headrace.log.log import Log
+
+PRODUCER_EPOCH_BITS = 16
+
+
+class LaneSegments(LaneReader):
+    """What a lane does with its files. The intake stands in lane.py."""
+
+    __slots__ = (
+        "_callbacks", "_error", "_failures", "_fenced", "_next_size", "_on_full", "_shift", "_size_limit", "_states",
+        "_sync_lock", "_tail", "_traces", "_write_lock", "dropped_bytes", "dropped_records", "last_append_ns",
+    )  # fmt: skip
+
+    def __init__(self, log: Log, lane_id: int, durability: str) -> None:
+        super().__init__(log, lane_id, durability)
+        self._tail: Tail | None = None
+        self._states = ShardStates()
+        self._write_lock = threading.RLock()
+        self._sync_lock = threading.Lock()
+        self._callbacks: tuple[Callable[[], None], ...] = ()
+        self._error: Error | None = None  # why nothing may be appended
+        self._fenced = False
+        self._failures: list[tuple[int, int, Error]] = []  # tickets (from, to] that failed
+        self._shift = 0  # ticket − lane offset
+        self._traces: list[tuple[int, int, int, dict[bytes, bytes]]] = []  # framed, not visible yet
+        self._next_size = limits.segment_size_first
+        self._size_limit: int | None = None
+        self._on_full = "throttle"
+        self.dropped_bytes = 0
+        self.dropped_records = 0
+        self.last_append_ns = 0
+
+    # ---------------------------------------------------------------- opening
+
+    def _load(self) -> None:
+        """Recover the lane's files. Called once, under the write lock, before anything else."""
+        control = self._log.control
+        how = Circumstances(
+            clean=self._log.was_clean,
+            same_boot=self._log.same_boot,
+            visible=control.visible(self.id),
+            writer=True,
+        )
+        found = recover(self.directory, self._log.disk, self.needs_sync, how)
+        self._segments = found.segments
+        self._states = found.states
+        self._producers = found.producers
+        self._positions = found.positions
+        self._error = found.damage
+        self._last_crc = found.chain
+        self._last_arrival_ms = found.last_arrival_ms
+        if found.manifest is not None:
+            self.dropped_bytes = found.manifest.dropped_bytes
+            self.dropped_records = found.manifest.dropped_records
+        self.visible = found.end
+        self.end = found.end
+        self._bytes = sum(segment.size for segment in found.segments)
+        self._floor = found.manifest.floor if found.manifest else 0
+        if found.segments:
+            control.publish(self.id, found.end)
+            control.layout_changed(self.id, found.segments[-1].base)
+        self._log.report(self, found)
+
+    # ---------------------------------------------------------------- segments
+
+    def _begin(self, need: int) -> None:
+        """Start a new segment at the lane's end. Everything written before is in sealed segments."""
+        log = self._log
+        log.make_room(self, need)
+        log.disk.make_directory(self.directory)
+        base = self.end
+        if not self._segments:
+            write_manifest(log.disk, self.directory, self._manifest(base))
+            if self.needs_sync:
+                log.disk.sync_directory(self.directory.parent)
+        header = SegmentHeader(
+            log.control.store_id, self.id, self.needs_sync, base, self._last_crc, secrets.randbits(32),
+            log.clock.now_ms(), self._last_arrival_ms,
+        )  # fmt: skip
+        snapshot = encode_snapshot(self._states, self._producers, self._positions)
+        path = self.directory / name_of(base)
+        size = max(self._next_size, need)
+        if self._size_limit is not None:
+            size = max(min(size, self._size_limit // 4), need, limits.segment_size_least)
+        tail = Tail(None if log.disk.native else log.disk, self._states)
+        file = -1
+        try:
+            file = self._create(path, size)
+            reach("roll.after_create")
+            write_all(log.disk, file, header.encode(), 0)
+            limit = base + _frames.HEADER_SIZE + len(snapshot) + 8 + size
+            tail.start(file, base, limit, header.salt, header.chain)
+            tail.grow(max(limits.ring_size_first, len(snapshot) + 4096))
+            tail.append_body(_frames.KIND_SNAPSHOT, 0, snapshot)
+            tail.write()
+            reach("roll.after_header")
+            if self.needs_sync:
+                log.disk.sync(file)
+                log.disk.sync_directory(self.directory)
+        except OSError as problem:
+            if file >= 0:
+                log.disk.close(file)
+            raise self._unwritable(problem, f"a new segment {path.name}") from problem
+        reach("roll.after_sync")
+        tail.synced = tail.written if self.needs_sync else base
+        self._next_size = min(4 * self._next_size, limits.segment_size_max)
+        self._active = RawSegment(
+            path, header, log.disk, end=None, file=file, table=tail.table, start_states=self._states.copy()
+        )
+        self._tail = tail
+        self._bytes += HEADER_SIZE
+        self.end = tail.written
+        self._publish(tail.written)
+        log.control.layout_changed(self.id, base)
+
+    def _create(self, path: Path, size: int) -> int:
+        """A new segment file; for `disk` lanes filled with zeroes, since a sync of a file that grows, or has
+        holes to fill, costs a journal commit each time."""
+        log = self._log
+        flags = os.O_RDWR | os.O_CREAT
+        if not self.needs_sync:
+            return log.disk.open(path, flags | os.O_EXCL)
+        spare = self.directory / "spare.tmp"
+        if self._log.take_spare(self.id, size + HEADER_SIZE):
+            log.disk.rename(spare, path)
+            return log.disk.open(path, flags)
+        file = log.disk.open(path, flags | os.O_EXCL)
+        log.prewrite(file, size + HEADER_SIZE)
+        return file
+
+    def _manifest(self, floor: int) -> Manifest:
+        return Manifest(
+            self.id,
+            self._log.control.store_id,
+            floor,
+            self.dropped_bytes,
+            self.dropped_records,
+            self.needs_sync,
+        )
+
+    def _unwritable(self, problem: OSError, what: str) -> Error:
+        """The system's refusal in our words."""
+        if problem.errno in (28, 122):  # ENOSPC, EDQUOT
+            return Backpressure(
+                f"no space left on the device for {what} of lane {self.id}",
+                retry_after=1.0,
+                hint="free some space or lower a stream's limit",
+            )
+        return StorageError(f"{what} of lane {self.id} could not be written: {problem.strerror or problem}")
+
+    def _seal(self) -> None:
+        """End the active segment with an END frame."""
+        tail, active = self._tail, self._active
+        if tail is None or active is None:
+            return
+        tail.closed = True
+        self._write_pending()
+        if self._tail is not tail:
+            return  # the write failed and the segment ended there
+        reach("roll.before_end")
+        body = encode_snapshot(self._states, self._producers, self._positions)
+        if tail.append_body(_frames.KIND_END, 0, body) < 0:
+            tail.grow(len(body) + 4096)
+            tail.append_body(_frames.KIND_END, 0, body)
+        self._write_pending()
+        if self._tail is not tail:
+            return
+        reach("roll.after_end")
+        if self.needs_sync:
+            try:
+                self._log.disk.sync(active.file)
+            except OSError as problem:
+                self._fence(problem)
+            tail.synced = tail.written
+            self._publish(tail.written)
+        self._retire(tail.written)
+
+    def _retire(self, end: int) -> None:
+        """The active segment ends at `end` and takes nothing more."""
+        tail, active = self._tail, self._active
+        assert tail is not None and active is not None
+        active.end = end
+        self._segments = [*self._segments, active]
+        self._last_crc = tail.chain
+        self._bytes += end - active.base
+        self._last_arrival_ms = max(
+            [self._last_arrival_ms, *(self._states.get(s)[1] for s in active.table(end).shards())]
+        )
+        self._tail = self._active = None
+        self.end = end
+        self._log.sealed(self)
+
+    def _roll(self, need: int) -> None:
+        self._seal()
+        self._begin(need)
+
+    def seal_idle(self, idle_ns: int) -> None:
+        """End the active segment if nothing was appended for that long; gives the ring back."""
+        with self._write_lock:
+            tail = self._tail
+            if tail is None:
+                return
+            now = self._log.clock.monotonic_ns()
+            if tail.appended != self._idle_at:
+                self._idle_at, self.last_append_ns = tail.appended, now
+            elif now - self.last_append_ns >= idle_ns:
+                self._seal()
+
+    # ---------------------------------------------------------------- writing and publishing
+
+    def _write_pending(self) -> None:
+        tail = self._tail
+        if tail is None or tail.appended == tail.written:
+            return
+        start = tail.written
+        reach("write.before")
+        try:
+            end = tail.write()
+        except OSError as problem:
+            self._fail_write(start, problem)
+            return
+        reach("write.after")
+        self.end = end
+        if not self.needs_sync:
+            self._publish(end)
+
+    def _publish(self, end: int) -> None:
+        """Let readers see everything before `end`: here a record becomes visible."""
+        if end <= self.visible:
+            return
+        while self._traces and self._traces[0][0] <= end:
+            _, stamp, sequence, positions = self._traces.pop(0)
+            if stamp:
+                self._producers[stamp] = max(sequence, self._producers.get(stamp, -1))
+            self._positions.update(positions)
+        self.visible = end
+        self._log.control.publish(self.id, end)
+        reach("publish.after")
+        for callback in self._callbacks:
+            callback()
+
+    # ---------------------------------------------------------------- failures
+
+    def _fail_from(self, cut: int, error: Error) -> None:
+        """Everything framed from lane offset `cut` on has failed; the segment ends there."""
+        tail, active = self._tail, self._active
+        assert tail is not None and active is not None
+        low, high = cut + self._shift, tail.appended + self._shift
+        self._failures = [*self._failures[-63:], (low, high, error)]
+        self._shift = high + 1 - cut  # tickets to come lie above those that failed
+        torn = tail.written - cut
+        tail.closed = True
+        tail.rewind(cut)
+        tail.discard()
+        self._traces.clear()
+        reach("fail.before_zero")
+        try:
+            zeroes = bytes(min(torn + _frames.HEADER_SIZE, 1 << 20))
+            for start in range(0, torn + 1, len(zeroes)):
+                write_all(
+                    self._log.disk,
+                    active.file,
+                    zeroes[: torn + _frames.HEADER_SIZE - start],
+                    HEADER_SIZE + cut - active.base + start,
+                )
+        except OSError:
+            pass  # the next segment's base says the same
+        reach("fail.after_zero")
+        self._restore_states(active, cut)
+        self._retire(cut)
+        self._last_crc = 0
+
+    def _restore_states(self, active: RawSegment, cut: int) -> None:
+        """Set each shard back to what stands before `cut`."""
+        states = active.start_states().copy()
+        for shard in self._states.shards():
+            bounds = active.table(cut).bounds(shard, cut - active.base)
+            _, _, flags = self._states.get(shard)
+            if bounds is not None:
+                states.set(shard, bounds[1], bounds[2], flags)
+        self._states = states
+
+    def _fail_write(self, start: int, problem: OSError) -> None:
+        error = self._unwritable(problem, "records")
+        tail, active = self._tail, self._active
+        assert tail is not None and active is not None
+        if self.needs_sync and start > self.visible:
+            try:  # what was written before this write is sound and others wait for it
+                self._log.disk.sync(active.file)
+                self._publish(start)
+            except OSError as again:
+                self._fence(again)
+        self._fail_from(start, error)
+        raise error
+
+    def _fence(self, problem: OSError) -> None:
+        """A sync failed: what the device holds after the last good one is unknown. Never tried again."""
+        error = StorageError(
+            f"lane {self.id} could not be synced: {problem.strerror or problem}; "
+            "it takes no records until it was read again from the device"
+        )
+        tail = self._tail
+        self._fenced = True
+        if tail is not None:
+            self._fail_from(max(self.visible, tail.base), error)
+        raise error
+
+    def _reopen(self) -> None:
+        """Read the lane again from the device after a failed sync; Fenced where that fails."""
+        for segment in self._segments[-1:]:
+            self._log.drop_cache(segment.path)
+        how = Circumstances(clean=False, same_boot=True, visible=0, writer=False)
+        try:
+            found = recover(self.directory, self._log.disk, True, how)
+        except (OSError, Corrupt) as problem:
+            raise Fenced(
+                f"lane {self.id} is fenced after a failed sync and cannot be read again: {problem}"
+            ) from problem
+        if found.end < self.visible:
+            raise Fenced(
+                f"lane {self.id} is fenced: the device holds it up to {found.end} only, {self.visible} had been synced"
+            )
+        self._fenced = False
+
+    # ---------------------------------------------------------------- keeping within bounds
+
+    @property
+    def size(self) -> int:
+        """Bytes of the lane's files."""
+        active = self._tail
+        return self._bytes + (active.appended - active.base if active is not None else 0)
+
+    def set_limit(self, max_bytes: int | None, on_full: str) -> None:
+        """Bound the lane's files. on_full: "throttle" refuses records, "drop_oldest" drops whole segments."""
+        if on_full not in ("throttle", "drop_oldest"):
+            raise Unsupported(f"on_full is {on_full!r}; expected 'throttle' or 'drop_oldest'")
+        self._size_limit = max_bytes
+        self._on_full = on_full
+
+    def keep_within(self, need: int) -> None:
+        """Before a new segment of `need` bytes or more: drop or refuse by the lane's limit."""
+        if self._size_limit is None:
+            return
+        if self._on_full == "drop_oldest":
+            while (
+                len(self._segments) > 0
+                and self.size + need > self._size_limit
+                and self._drop_first(count=True)
+            ):
+                pass
+        elif self.size + need > self._size_limit:
+            raise Backpressure(
+                f"lane {self.id} holds {self.size} bytes and its limit is {self._size_limit}", retry_after=1.0,
+                hint="raise the stream's max_bytes, shorten its retention, or create it with on_full='drop_oldest'",
+            )  # fmt: skip
+
+    def drop_before(self, arrival_ms: int) -> int:
+        """Drop whole sealed segments whose every record arrived earlier. Returns how many were dropped."""
+        dropped = 0
+        with self._write_lock:
+            if not self._loaded and not self._log.disk.names(self.directory):
+                return 0
+            self._ensure()
+            while self._segments:
+                later = self._segments[1] if len(self._segments) > 1 else self._active
+                latest = later.arrival_before_ms if later is not None else self._last_arrival_ms
+                if latest >= arrival_ms or not self._drop_first(count=False):
+                    break
+                dropped += 1
+        return dropped
+
+    def drop_before_indexes(self, indexes: dict[int, int]) -> int:
+        """Drop whole sealed segments whose every record lies before its shard's index in `indexes`
+        (all shards of the lane must be named). Returns how many were dropped."""
+        dropped = 0
+        with self._write_lock:
+            self._ensure()
+            while self._segments:
+                later = self._segments[1] if len(self._segments) > 1 else self._active
+                states = later.start_states() if later is not None else self._states
+                if any(
+                    states.get(shard)[0] > indexes.get(shard, 0) for shard in states.shards()
+                ) or not self._drop_first(count=False):
+                    break
+                dropped += 1
+        return dropped
+
+    def _drop_first(self, *, count: bool) -> bool:
+        """Drop the oldest sealed segment; False where it must stay to carry the lane's state."""
+        if self._active is None and len(self._segments) == 1:
+            self._begin_after_drop()
+        first, *rest = self._segments
+        later = rest[0] if rest else self._active
+        if later is None:
+            return False
+        self._segments = rest
+        self._bytes -= first.size
+        self.dropped_bytes += first.size
+        if count:
+            before, after = first.start_states(), later.start_states()
+            self.dropped_records += sum(after.get(s)[0] - before.get(s)[0] for s in after.shards())
+        write_manifest(self._log.disk, self.directory, self._manifest(later.base))
+        self._floor = later.base
+        self._log.disk.unlink(first.path)
+        reach("drop.after_unlink")
+        self._log.control.layout_changed(self.id, self._active.base if self._active else later.base)
+        return True
+
+    def _begin_after_drop(self) -> None:
+        """The last sealed segment is to go: a new one carries the lane's state on."""
+        limit, self._size_limit = self._size_limit, None
+        try:
+            self._next_size = limits.segment_size_first
+            self._begin(0)
+        finally:
+            self._size_limit = limit
+
+    def replace_segment(self, raw: RawSegment, cold: object) -> bool:
+        """Put a cold segment in the place of the raw one it was made from; False if that is gone."""
+        with self._write_lock:
+            if raw not in self._segments:
+                return False
+            self._segments = [cold if segment is raw else segment for segment in self._segments]  # type: ignore[misc]
+            self._bytes += cold.size - raw.size  # type: ignore[attr-defined]
+            self._log.disk.unlink(raw.path)
+            self._log.control.layout_changed(self.id, self._active.base if self._active else self.end)
+            return True
+
+    def raw_sealed(self) -> list[RawSegment]:
+        """Sealed segments that are not compressed yet, oldest first."""
+        return [segment for segment in self._segments if segment.kind == RAW]  # type: ignore[misc]
+
+    def end_of(self, raw: RawSegment) -> tuple[bytes, int, int] | None:
+        """(SNAPSHOT, header CRC of the last frame, latest arrival) as of a sealed segment's end; None where
+        nothing follows it and the lane may still have to be judged."""
+        with self._write_lock:
+            following = [
+                segment for segment in self._all() if segment.base >= (raw.end or 0) and segment is not raw
+            ]
+            if following:
+                later = following[0]
+                crc = later.header.previous_crc if isinstance(later, RawSegment) else 0
+                snapshot = later.start_snapshot()
+                return snapshot, crc, later.arrival_before_ms
+            if self._active is None and self._segments and self._segments[-1] is raw:
+                return (
+                    encode_snapshot(self._states, self._producers, self._positions),
+                    self._last_crc,
+                    self._last_arrival_ms,
+                )
+            return None
+
+    def next_file_size(self) -> int | None:
+        """Bytes of the next segment's file, once this one is half full; None before."""
+        tail = self._tail
+        if tail is None or (tail.appended - tail.base) * 2 < tail.limit - tail.base:
+            return None
+        return self._next_size + HEADER_SIZE
+
+    def close(self) -> None:
+        """Write, end the segment, sync; the lane can be opened again."""
+        with self._write_lock:
+            if self._tail is None:
+                return
+            active = self._active
+            reach("close.before_end")
+            self._seal()
+            if active is not None and not self.needs_sync:
+                self._log.disk.sync(active.file)
+            reach("close.after_end")
+            self._error = self._error or Closed(f"lane {self.id} was closed")
