@@ -20,12 +20,14 @@
  * arrival 0 is 49039857307708443467467104868809893875799651909875269634.
  *
  * All but the index is the same for most neighbours in an answer, so it is converted once (hr_sequence_base)
- * and only the index is multiplied in for each number. Cost: about 20 ns a number.
+ * and only the index is multiplied in for each number. Cost: about 10 ns a number, 27 without SIMD.
  */
 #ifndef HR_SEQUENCE_H
 #define HR_SEQUENCE_H
 
 #include <stdint.h>
+
+#include "simd.h"
 
 #define HR_SEQUENCE_DIGITS 56
 #define HR_SEQUENCE_SECONDS_MAX 0xFFFFFFFFFull /* 36 bits: the year 4147 */
@@ -39,6 +41,6 @@ typedef struct hr_sequence {
 void hr_sequence_base(hr_sequence *base, uint64_t created_s, uint32_t shard, uint64_t arrival_s);
 
 /* Writes exactly HR_SEQUENCE_DIGITS characters. */
-void hr_sequence_write(uint8_t *target, const hr_sequence *base, uint64_t index);
+void hr_sequence_write(uint8_t *target, const hr_sequence *base, uint64_t index, hr_simd simd);
 
 #endif

@@ -166,7 +166,7 @@ size_t hr_write_put_size(hr_put_form form, const hr_put_outcome *outcome, size_t
     return size;
 }
 
-void hr_write_put(hr_put_form form, const hr_put_outcome *outcome, uint8_t *target)
+void hr_write_put(hr_put_form form, const hr_put_outcome *outcome, uint8_t *target, hr_simd simd)
 {
     slot_cache cache;
     for (size_t i = 0; i < CACHE_SLOTS; i++)
@@ -194,13 +194,13 @@ void hr_write_put(hr_put_form form, const hr_put_outcome *outcome, uint8_t *targ
         }
         if (form == HR_PUT_KINESIS) {
             target = LITERAL(target, SEQUENCE_FIELD);
-            hr_sequence_write(target, &line->base, entry->index);
+            hr_sequence_write(target, &line->base, entry->index, simd);
             target = LITERAL(target + HR_SEQUENCE_DIGITS, SHARD_FIELD);
             memcpy(target, line->shard_digits, SHARD_DIGITS);
             target += SHARD_DIGITS;
         } else {
             target = LITERAL(target, RECORD_ID_FIELD);
-            hr_sequence_write(target, &line->base, entry->index);
+            hr_sequence_write(target, &line->base, entry->index, simd);
             target += HR_SEQUENCE_DIGITS;
         }
         target = LITERAL(target, OBJECT_END);
@@ -267,7 +267,7 @@ void hr_write_records(const hr_write_records_from *records, uint8_t *target, hr_
         if (i > 0)
             *target++ = ',';
         target = LITERAL(target, SEQUENCE_FIELD);
-        hr_sequence_write(target, &base, records->ordinal[i]);
+        hr_sequence_write(target, &base, records->ordinal[i], simd);
         target = LITERAL(target + HR_SEQUENCE_DIGITS, ARRIVAL_FIELD);
         memcpy(target, second_text, second_size);
         target += second_size;

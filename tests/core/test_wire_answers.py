@@ -110,6 +110,7 @@ def test_sequence_numbers_are_the_47_hex_digits_in_decimal_and_parse_back(
     created_s, shard, index, arrival_ms
 ):
     found = sequence_number(created_s, shard, index, arrival_ms)
+    assert all(sequence_number(created_s, shard, index, arrival_ms, simd=simd) == found for simd in LEVELS)
     assert found == model_sequence(created_s, shard, index, arrival_ms // 1000)
     assert len(found) == 56
     assert parse_sequence_number(found) == (created_s, shard, index, arrival_ms // 1000)
@@ -180,7 +181,14 @@ def test_answers_of_put_records_say_what_json_would(rows, shards, created_s, enc
     failures = draw.draw(
         st.none() | st.lists(st.integers(0, 2), min_size=len(rows), max_size=len(rows)).map(bytes)
     )
-    body = put_records_answer(entries, routes, failures=failures, reasons=reasons, encryption=encryption)
+    bodies = {
+        put_records_answer(
+            entries, routes, failures=failures, reasons=reasons, encryption=encryption, simd=simd
+        )
+        for simd in LEVELS
+    }
+    assert len(bodies) == 1
+    body = bodies.pop()
     expected = {"FailedRecordCount": sum(map(bool, failures or b"")), "Records": []}
     for i, (third, index, arrival_ms) in enumerate(rows):
         if failures and failures[i]:

@@ -109,7 +109,7 @@ static void check_key(const uint8_t *key, size_t size)
     free(body);
 }
 
-static void check_puts(fuzz_input *input, size_t count)
+static void check_puts(fuzz_input *input, size_t count, hr_simd simd)
 {
     hr_entry entry[COUNT_MAX];
     uint8_t failure[COUNT_MAX];
@@ -135,7 +135,7 @@ static void check_puts(fuzz_input *input, size_t count)
             continue;
         uint8_t *list = malloc(size);
         memset(list, 0, size);
-        hr_write_put((hr_put_form)form, &outcome, list);
+        hr_write_put((hr_put_form)form, &outcome, list, simd);
         const uint8_t *at = list, *end = list + size;
         until(&at, end, "[");
         for (size_t i = 0; i < count; i++) {
@@ -171,7 +171,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
                                      fuzz_number(&input, 5) % (HR_SEQUENCE_SECONDS_MAX + 2), NULL};
     if (fuzz_number(&input, 1) & 1)
         records.encryption = "KMS";
-    check_puts(&input, records.count);
+    const fuzz_input puts = input;
+    for (int simd = 0; simd <= FUZZ_SIMD_MAX; simd++) {
+        input = puts;
+        check_puts(&input, records.count, (hr_simd)simd);
+    }
     uint64_t cut[2 * COUNT_MAX];
     for (size_t i = 0; i < records.count; i++) {
         ordinal[i] = fuzz_number(&input, 8);
