@@ -29,6 +29,11 @@ MODULES: dict[str, list[str]] = {
     "headrace.core._frames": ["crc32c", "frame", "ring", "frame_table"],
     "headrace.core._shared": ["shared"],
     "headrace.core._wire": ["base64", "sequence", "wire_scan", "wire_write"],
+    "headrace.core._http": ["http_head"],
+    "headrace.server._answers": [],
+    "headrace.server._buffers": [],
+    "headrace.server._commit": [],
+    "headrace.server._connection": [],
 }
 
 
