@@ -27,20 +27,25 @@ cdef class LaneQueue:
         self.slots = []
 
 
-cdef int release(LaneQueue queue, list finished) except -1:
-    """Move slots whose offset is visible out of the queue; complete ones go to `finished`."""
+cdef int release(LaneQueue queue, list finished, Committer committer) except -1:
+    """Move slots whose ticket the lane has settled out of the queue; answered ones go to `finished`."""
     cdef Slot slot
     cdef Py_ssize_t count = 0
-    visible = queue.lane.visible
+    durable = queue.lane.durable
     for offset in queue.offsets:
-        if offset > visible:
+        if offset > durable:
             break
         slot = <Slot>queue.slots[count]
+        count += 1
+        try:
+            queue.lane.outcome(offset)
+        except Exception as error:
+            committer.fail([slot], error, finished)
+            continue
         slot.waiting -= 1
         if slot.waiting == 0 and not slot.done:
             slot.done = True
             finished.append(slot)
-        count += 1
     if count:
         del queue.offsets[:count]
         del queue.slots[:count]
@@ -93,25 +98,32 @@ cdef class Committer:
         send(finished)
 
     cdef int write(self, LaneQueue queue, list finished) except -1:
+        cdef Py_ssize_t fresh, keep
+        error = None
         try:
             queue.lane.write()
             self.writes += 1
-        except Exception as error:
-            slots = queue.fresh_slots
-            queue.fresh_slots = []
-            queue.fresh_offsets = []
-            self.fail(slots, error, finished)
+        except Exception as problem:
+            error = problem
+        fresh = len(queue.fresh_slots)
+        if queue.offsets:
+            queue.offsets += queue.fresh_offsets
+            queue.slots += queue.fresh_slots
         else:
-            if queue.offsets:
-                queue.offsets += queue.fresh_offsets
-                queue.slots += queue.fresh_slots
-            else:
-                queue.offsets = queue.fresh_offsets
-                queue.slots = queue.fresh_slots
-            queue.fresh_slots = []
-            queue.fresh_offsets = []
-            if not queue.needs_sync:
-                release(queue, finished)
+            queue.offsets = queue.fresh_offsets
+            queue.slots = queue.fresh_slots
+        queue.fresh_slots = []
+        queue.fresh_offsets = []
+        if error is not None or not queue.needs_sync:
+            release(queue, finished, self)
+        if error is not None and queue.offsets:
+            # What the lane has not settled by itself (it could not even try) has failed with this write;
+            # what was written before it may still be waiting for its sync.
+            keep = max(0, len(queue.slots) - fresh)
+            failed = queue.slots[keep:]
+            del queue.slots[keep:]
+            del queue.offsets[keep:]
+            self.fail(failed, error, finished)
         if queue.offsets:
             self.work(queue)
         elif not queue.working:
@@ -138,7 +150,7 @@ cdef class Committer:
         queue.working = False
         self.syncs += 1
         error = future.exception()
-        release(queue, finished)
+        release(queue, finished, self)
         if error is not None:
             slots = queue.slots
             queue.slots = []
