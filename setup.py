@@ -23,6 +23,7 @@ SANITIZE = os.environ.get("HEADRACE_SANITIZE") == "1"
 # module: kernels it owns
 MODULES: dict[str, list[str]] = {
     "headrace.core._arrow": [],
+    "headrace.core._arrow_input": ["arrow_values"],
     "headrace.core._batch": [],
     "headrace.core._columns": ["json_columns", "json_values"],
     "headrace.core._entries": ["md5", "route"],

@@ -14,7 +14,8 @@
 #define HR_ENTRY_EXPLICIT_HASH 1u /* hash_high and hash_low were given by the caller: do not compute them */
 #define HR_ENTRY_ANY_SHARD 2u     /* no key was given: the router spreads such entries evenly */
 #define HR_ENTRY_HASHED 4u        /* hash_high and hash_low are the hash of `key` already */
-#define HR_ENTRY_HASH_KNOWN (HR_ENTRY_EXPLICIT_HASH | HR_ENTRY_ANY_SHARD | HR_ENTRY_HASHED) /* nothing to hash */
+/* any of these: there is nothing to hash */
+#define HR_ENTRY_HASH_KNOWN (HR_ENTRY_EXPLICIT_HASH | HR_ENTRY_ANY_SHARD | HR_ENTRY_HASHED)
 
 typedef struct hr_entry {
     const uint8_t *key;  /* partition key, UTF-8 */

@@ -391,7 +391,8 @@ AVX512 static void group_avx512(hr_entry *const *group, size_t count, int is_sho
         const __mmask16 going_x = words_avx512(half, group, count, number, is_short);
         for (int i = 0; i < 16; i++)
             word[i].x = half[i];
-        const __mmask16 going_y = words_avx512(half, group + 16, count > 16 ? count - 16 : 0, number, is_short);
+        const size_t count_y = count > 16 ? count - 16 : 0;
+        const __mmask16 going_y = words_avx512(half, group + 16, count_y, number, is_short);
         for (int i = 0; i < 16; i++)
             word[i].y = half[i];
         ROUNDS(twin)

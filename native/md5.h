@@ -12,7 +12,8 @@
 #include "entry.h"
 #include "simd.h"
 
-/* Fill hash_high and hash_low of every entry that has none of HR_ENTRY_HASH_KNOWN, and set HR_ENTRY_HASHED. */
+/* Fill hash_high and hash_low of every entry that has none of HR_ENTRY_HASH_KNOWN, and set HR_ENTRY_HASHED.
+ * Reads nothing but the keys. */
 void hr_md5_entries(hr_entry *entry, size_t count, hr_simd simd);
 
 /* The hash of one message of any size: hash[0] is the upper half. */

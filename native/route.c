@@ -50,7 +50,8 @@ HR_INLINE uint32_t locate(const hr_routes *routes, uint64_t high, uint64_t low)
 uint32_t hr_route_locate(const hr_routes *routes, uint64_t high, uint64_t low)
 {
     assert(routes->count >= 1);
-    assert(routes->end_high[routes->count - 1] == UINT64_MAX && routes->end_low[routes->count - 1] == UINT64_MAX);
+    assert(routes->end_high[routes->count - 1] == UINT64_MAX);
+    assert(routes->end_low[routes->count - 1] == UINT64_MAX);
     return locate(routes, high, low);
 }
 
@@ -98,8 +99,8 @@ void hr_route_slots(hr_entry *entry, size_t count, const hr_routes *routes, uint
 }
 
 /* Move `from` (NULL: 0, 1, 2, …) to `to`, ordered by one byte of the rank; equal bytes keep their order. */
-HR_INLINE void radix_pass(const uint32_t *rank, const uint32_t *from, uint32_t *to, size_t count, unsigned shift,
-                          uint32_t start[256])
+HR_INLINE void radix_pass(const uint32_t *rank, const uint32_t *from, uint32_t *to, size_t count,
+                          unsigned shift, uint32_t start[256])
 {
     uint32_t sum = 0;
     for (int digit = 0; digit < 256; digit++) {

@@ -313,7 +313,7 @@ def test_pairs_and_separate_keys_say_the_same(pairs):
 @pytest.mark.parametrize(
     ("data", "keys", "error", "message"),
     [
-        ([("k", b"d")], ["k"], InvalidArgument, "record 0 is a tuple, a .* but keys= was given too"),
+        ([("k", b"d")], ["k"], InvalidArgument, "record 0 is a tuple, a .*; keys= was given too"),
         ([b"", ("k", b"d", 1)], None, InvalidArgument, "record 1 is a tuple of 3"),
         ([(b"k", b"d")], None, TypeError, "key of record 0 is of type 'bytes'"),
         ([b"a", b"b"], ["k"], InvalidArgument, "1 keys for 2 records"),

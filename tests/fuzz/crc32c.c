@@ -1,4 +1,4 @@
-/* Invariant: at every SIMD level, whole, in two parts or while copying, CRC-32C is the bitwise one, within bounds. */
+/* Invariant: at every SIMD level, whole, in parts or copying, CRC-32C is the bitwise one, within bounds. */
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright The headrace authors
  */

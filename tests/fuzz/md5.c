@@ -1,4 +1,4 @@
-/* Invariant: each entry's hash is MD5 of its key at every SIMD level, for any mix of key sizes, reading only the keys. */
+/* Invariant: each entry's hash is MD5 of its key at every SIMD level, for any mix of sizes, within bounds. */
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright The headrace authors
  */
@@ -59,7 +59,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         const size_t wish = head < 0xf0 ? head % 0x60 : 16 * fuzz_number(&input, 1);
         size_t taken;
         key[count] = fuzz_bytes(&input, wish, &taken);
-        entry[count] = (hr_entry){.key = key[count], .key_size = (uint32_t)taken, .hash_high = 1, .hash_low = 2};
+        entry[count] = (hr_entry){.key = key[count], .key_size = (uint32_t)taken};
+        entry[count].hash_high = 1;
+        entry[count].hash_low = 2;
         entry[count].flags = head % 16 == 7 ? HR_ENTRY_EXPLICIT_HASH : 0;
         count++;
     }

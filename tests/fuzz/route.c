@@ -1,4 +1,4 @@
-/* Invariant: each hash lands in the one range that holds it, and the order is by lane, slot and arrival, a permutation. */
+/* Invariant: each hash lands in the one range that holds it; the order is a permutation by lane and slot. */
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright The headrace authors
  */
@@ -83,7 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         const uint64_t kind = fuzz_number(&input, 1);
         hr_entry one = {.slot = 0xdeadbeef};
         spin ^= spin << 13, spin ^= spin >> 7, spin ^= spin << 17;
-        const u128 edge = end_of(&routes, (uint32_t)(spin % routes.count)) + kind / 64; /* at or after an end */
+        const u128 edge = end_of(&routes, (uint32_t)(spin % routes.count)) + kind / 64; /* or after it */
         one.hash_high = kind % 4 == 0 ? spin : (uint64_t)(edge >> 64);
         one.hash_low = kind % 4 == 0 ? spin * 31 : (uint64_t)edge;
         one.flags = kind % 4 == 3 ? HR_ENTRY_ANY_SHARD : 0;

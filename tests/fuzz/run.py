@@ -30,6 +30,7 @@ BUILD = ROOT / "build" / "fuzz"
 
 # target: kernels in native/ that are linked into it
 TARGETS: dict[str, list[str]] = {
+    "arrow_values": ["arrow_values"],
     "crc32c": ["crc32c"],
 <<<<<<< HEAD
     "md5": ["md5"],

@@ -51,10 +51,15 @@ cdef class Entries:
     cdef int take_data(self, hr_entry *entry, object item, Py_ssize_t position, Py_ssize_t limit) except -1
     cdef int take_other(self, hr_entry *entry, object item, Py_ssize_t position, Py_ssize_t limit) except -1
     cdef int extend_sequence(self, tuple items, object keys, Py_ssize_t limit) except -1
-    cdef int take_pair(self, hr_entry *entry, tuple pair, object keys, Py_ssize_t position, Py_ssize_t limit) except -1
+    cdef int take_pair(self, hr_entry *entry, tuple pair, object keys, Py_ssize_t position,
+                       Py_ssize_t limit) except -1
     cdef int extend_array(self, object array, Py_ssize_t limit) except -1
+    cdef int extend_arrow(self, object data, Py_ssize_t limit) except -1
     cdef int extend_keys(self, object keys, Py_ssize_t first, Py_ssize_t limit) except -1
+    cdef int keys_numpy(self, object keys, Py_ssize_t first, Py_ssize_t limit) except -1
+    cdef int keys_arrow(self, object keys, Py_ssize_t first, Py_ssize_t limit) except -1
     cdef int one_key(self, str key, Py_ssize_t first, Py_ssize_t limit) except -1
+    cdef object field(self, int kind, void *first)
 
 
 cdef class Router:

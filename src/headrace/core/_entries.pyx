@@ -7,7 +7,7 @@ Cost of the hot case (list of bytes, list of str keys, 500 entries, Zen 5): poin
 7 ns (AVX-512) to 16 ns (AVX2), routing 2 to 4 ns.
 """
 
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer, Py_buffer
+from cpython.buffer cimport PyBUF_ND, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer, Py_buffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
@@ -20,6 +20,7 @@ import numpy as np
 
 cimport numpy as cnp
 
+from headrace.core._arrow_input cimport ArrowValues
 from headrace.core._simd cimport hr_simd, hr_simd_detect, hr_simd_processor, simd_level
 from headrace import limits
 from headrace.core.encoding import record_json
@@ -73,8 +74,8 @@ cdef str at(Py_ssize_t position):
 
 
 cdef int refuse_size(Py_ssize_t position, Py_ssize_t size, Py_ssize_t limit) except -1:
-    raise InvalidArgument(f"{at(position)} has {size} bytes of data and key; the stream takes at most {limit}",
-                          hint="record_size_max is the stream's limit")
+    text = f"{at(position)} has {size} bytes of data and key; the stream takes at most {limit}"
+    raise InvalidArgument(text, hint="record_size_max is the stream's limit")
 
 
 cdef int refuse_key(Py_ssize_t position, Py_ssize_t characters) except -1:
@@ -229,8 +230,8 @@ cdef class Entries:
         if PyObject_CheckBuffer(item) and not isinstance(item, np.generic):
             held = memoryview(item)
             if held.itemsize != 1 or not held.c_contiguous or held.format not in ("B", "b", "c"):
-                raise TypeError(f"{at(position)} is a {type(item).__name__!r} of format {held.format!r}; expected "
-                                "contiguous bytes, which bytes() of it gives")
+                kind = f"{type(item).__name__!r} of format {held.format!r}"
+                raise TypeError(f"{at(position)} is a {kind}; expected contiguous bytes, as bytes() gives")
             # `held` keeps the export alive (a bytearray cannot shrink meanwhile), so the pointer stays good.
             PyObject_GetBuffer(held, &view, PyBUF_ND)
             entry.data = <const uint8_t *>view.buf
@@ -240,7 +241,8 @@ cdef class Entries:
             try:
                 held = record_json(item)
             except TypeError as error:
-                raise TypeError(f"{at(position)} is of type {type(item).__name__!r}, neither bytes-like nor str, "
+                kind = type(item).__name__
+                raise TypeError(f"{at(position)} is of type {kind!r}, neither bytes-like nor str, "
                                 f"and has no JSON: {error}") from error
             except ValueError as error:
                 raise InvalidArgument(f"{at(position)} has no JSON: {error}") from error
@@ -300,6 +302,9 @@ cdef class Entries:
             if isinstance(data, np.ndarray) and data.dtype.kind not in "OUT":
                 self.extend_array(data, limit)
                 self.extend_keys(keys, first, limit)
+            elif is_arrow(data):
+                self.extend_arrow(data, limit)
+                self.extend_keys(keys, first, limit)
             elif isinstance(data, (str, bytes, bytearray, memoryview, dict)):
                 raise TypeError(f"data is of type {type(data).__name__!r}; expected a list of records or an array")
             else:
@@ -333,10 +338,11 @@ cdef class Entries:
         self.count = first + count
         return self.extend_keys(keys, first, limit)
 
-    cdef int take_pair(self, hr_entry *entry, tuple pair, object keys, Py_ssize_t position, Py_ssize_t limit) except -1:
+    cdef int take_pair(self, hr_entry *entry, tuple pair, object keys, Py_ssize_t position,
+                       Py_ssize_t limit) except -1:
         """One (key, data) pair."""
         if keys is not None:
-            raise InvalidArgument(f"record {position} is a tuple, a (key, data) pair, but keys= was given too")
+            raise InvalidArgument(f"record {position} is a tuple, a (key, data) pair; keys= was given too")
         if PyTuple_GET_SIZE(pair) != 2:
             raise InvalidArgument(f"record {position} is a tuple of {len(pair)}; expected a (key, data) pair")
         key, data = pair
@@ -371,11 +377,29 @@ cdef class Entries:
         self.count = first + count
         return 0
 
+    cdef int extend_arrow(self, object data, Py_ssize_t limit) except -1:
+        """Records that lie in an Arrow array."""
+        cdef Py_ssize_t i, first = self.count
+        cdef ArrowValues values = ArrowValues(data, "data")
+        cdef hr_entry *entry
+        self.reserve(first + values.count)
+        entry = self.entry + first
+        for i in range(values.count):
+            begin(entry + i)
+        self.owners.append(values)
+        values.locate(&entry.data, &entry.data_size, sizeof(hr_entry))
+        for i in range(values.count):
+            if entry[i].data == NULL:
+                raise InvalidArgument(f"record {i} is null in the Arrow array")
+            if entry[i].data_size > limit:
+                refuse_size(i, entry[i].data_size, limit)
+        self.count = first + values.count
+        return 0
+
     cdef int extend_keys(self, object keys, Py_ssize_t first, Py_ssize_t limit) except -1:
         """Give the entries from `first` on their keys."""
-        cdef Py_ssize_t i, size, stride, count = self.count - first
+        cdef Py_ssize_t i, count = self.count - first
         cdef hr_entry *entry = self.entry + first
-        cdef const uint8_t *row
         cdef PyObject *item
         cdef tuple items
         if keys is None:
@@ -383,13 +407,9 @@ cdef class Entries:
         if PyUnicode_Check(keys):
             return self.one_key(keys, first, limit)
         if isinstance(keys, np.ndarray) and keys.dtype.kind == "S" and keys.ndim == 1:
-            count_matches(keys.shape[0], count)
-            size, stride, row = keys.itemsize, keys.strides[0], <const uint8_t *>cnp.PyArray_DATA(<cnp.ndarray>keys)
-            self.owners.append(keys)
-            for i in range(count):
-                take_key_bytes(entry + i, row + i * stride, trim(row + i * stride, size), i)
-                keyed(entry + i, i, limit)
-            return 0
+            return self.keys_numpy(keys, first, limit)
+        if is_arrow(keys):
+            return self.keys_arrow(keys, first, limit)
         items = as_tuple(keys, "keys")
         count_matches(PyTuple_GET_SIZE(items), count)
         self.owners.append(items)
@@ -401,6 +421,33 @@ cdef class Entries:
                 check_key(<object>item, i)
             take_key(entry + i, <object>item, i)
             keyed(entry + i, i, limit)
+        return 0
+
+    cdef int keys_numpy(self, object keys, Py_ssize_t first, Py_ssize_t limit) except -1:
+        """Keys from a numpy array of dtype S."""
+        cdef Py_ssize_t i, size = keys.itemsize, stride = keys.strides[0]
+        cdef const uint8_t *row = <const uint8_t *>cnp.PyArray_DATA(<cnp.ndarray>keys)
+        cdef hr_entry *entry = self.entry + first
+        count_matches(keys.shape[0], self.count - first)
+        self.owners.append(keys)
+        for i in range(self.count - first):
+            take_key_bytes(entry + i, row, trim(row, size), i)
+            keyed(entry + i, i, limit)
+            row += stride
+        return 0
+
+    cdef int keys_arrow(self, object keys, Py_ssize_t first, Py_ssize_t limit) except -1:
+        """Keys from an Arrow array; a null is a record without key."""
+        cdef Py_ssize_t i
+        cdef hr_entry *entry = self.entry + first
+        cdef ArrowValues values = ArrowValues(keys, "keys")
+        count_matches(values.count, self.count - first)
+        self.owners.append(values)
+        values.locate(&entry.key, &entry.key_size, sizeof(hr_entry))
+        for i in range(values.count):
+            if entry[i].key != NULL:
+                take_key_bytes(entry + i, entry[i].key, entry[i].key_size, i)
+                keyed(entry + i, i, limit)
         return 0
 
     cdef int one_key(self, str key, Py_ssize_t first, Py_ssize_t limit) except -1:
@@ -437,33 +484,38 @@ cdef class Entries:
     def data(self):
         """Copies of the records, as list of bytes."""
         cdef Py_ssize_t i
-        return [(<const char *>self.entry[i].data)[:self.entry[i].data_size] if self.entry[i].data_size else b""
+        cdef hr_entry *entry = self.entry
+        return [(<const char *>entry[i].data)[:entry[i].data_size] if entry[i].data_size else b""
                 for i in range(self.count)]
 
     @property
     def keys(self):
         """The partition keys as list of str; None where there is none."""
         cdef Py_ssize_t i
-        return [(<const char *>self.entry[i].key)[:self.entry[i].key_size].decode() if self.entry[i].key_size else None
+        cdef hr_entry *entry = self.entry
+        return [(<const char *>entry[i].key)[:entry[i].key_size].decode() if entry[i].key_size else None
                 for i in range(self.count)]
 
     @property
     def hash_keys(self):
         """The hash keys as list of int; None where there is none, or none yet."""
         cdef Py_ssize_t i
-        return [(<object>self.entry[i].hash_high << 64) | self.entry[i].hash_low
-                if self.entry[i].flags & (HR_ENTRY_EXPLICIT_HASH | HR_ENTRY_HASHED) else None
+        cdef hr_entry *entry = self.entry
+        return [(<object>entry[i].hash_high << 64) | entry[i].hash_low
+                if entry[i].flags & (HR_ENTRY_EXPLICIT_HASH | HR_ENTRY_HASHED) else None
                 for i in range(self.count)]
+
+    cdef object field(self, int kind, void *first):
+        """A copy of one field of all entries as an array; `first` points at that of the first entry."""
+        cdef cnp.npy_intp count = self.count, stride = sizeof(hr_entry)
+        if count == 0:
+            return cnp.PyArray_SimpleNew(1, &count, kind)
+        return cnp.PyArray_New(np.ndarray, 1, &count, kind, &stride, first, 0, 0, None).copy()
 
     @property
     def slots(self):
         """After routing: each entry's place in the router's table (uint32)."""
-        cdef cnp.ndarray out = np.empty(self.count, np.uint32)
-        cdef uint32_t *slot = <uint32_t *>cnp.PyArray_DATA(out)
-        cdef Py_ssize_t i
-        for i in range(self.count):
-            slot[i] = self.entry[i].slot
-        return out
+        return self.field(cnp.NPY_UINT32, &self.entry.slot)
 
     @property
     def lanes(self):
@@ -477,22 +529,12 @@ cdef class Entries:
     @property
     def indexes(self):
         """After appending: the running index of each record within its shard (uint64)."""
-        cdef cnp.ndarray out = np.empty(self.count, np.uint64)
-        cdef uint64_t *index = <uint64_t *>cnp.PyArray_DATA(out)
-        cdef Py_ssize_t i
-        for i in range(self.count):
-            index[i] = self.entry[i].index
-        return out
+        return self.field(cnp.NPY_UINT64, &self.entry.index)
 
     @property
     def arrivals(self):
         """After appending: the arrival time of each record in epoch milliseconds (int64)."""
-        cdef cnp.ndarray out = np.empty(self.count, np.int64)
-        cdef int64_t *arrival = <int64_t *>cnp.PyArray_DATA(out)
-        cdef Py_ssize_t i
-        for i in range(self.count):
-            arrival[i] = self.entry[i].arrival_ms
-        return out
+        return self.field(cnp.NPY_INT64, &self.entry.arrival_ms)
 
     def shards(self, Router router not None):
         """After routing by `router`: the shard number of each record (uint32)."""
@@ -524,12 +566,21 @@ cdef tuple as_tuple(object values, str what):
     try:
         return tuple(values)
     except TypeError as error:
-        raise TypeError(f"{what} is of type {type(values).__name__!r}; expected a list or an array") from error
+        kind = type(values).__name__
+        raise TypeError(f"{what} is of type {kind!r}; expected a list or an array") from error
+
+
+cdef inline bint is_arrow(object values):
+    """Whether an object hands out Arrow arrays (numpy arrays, lists and tuples never do)."""
+    if type(values) is list or type(values) is tuple or isinstance(values, np.ndarray):
+        return False
+    return hasattr(values, "__arrow_c_array__") or hasattr(values, "__arrow_c_stream__")
 
 
 cdef int check_key(object key, Py_ssize_t position) except -1:
     if not PyUnicode_Check(key):
-        raise TypeError(f"the key of record {position} is of type {type(key).__name__!r}; expected str or None")
+        kind = type(key).__name__
+        raise TypeError(f"the key of record {position} is of type {kind!r}; expected str or None")
     return 0
 
 
@@ -545,8 +596,8 @@ cdef object rows_of(object array):
         return array
     if array.ndim == 2 and array.dtype == np.uint8:
         return array if array.shape[1] < 2 or array.strides[1] == 1 else np.ascontiguousarray(array)
-    raise TypeError(f"data is an array of shape {array.shape} and dtype {array.dtype}; expected one dimension of "
-                    "dtype S or V, or two of uint8")
+    raise TypeError(f"data is an array of shape {array.shape} and dtype {array.dtype}; "
+                    "expected one dimension of dtype S or V, or two of uint8")
 
 
 cdef class Router:
@@ -575,7 +626,8 @@ cdef class Router:
         next_start = 0
         for slot, (start, end, shard, lane, created_s) in enumerate(rows):
             if start != next_start or end < start or end >= HASH_KEY_END:
-                raise InvalidArgument(f"shard {shard} has the range {start} to {end}; expected one from {next_start}")
+                raise InvalidArgument(f"shard {shard} has the range {start} to {end}; "
+                                      f"expected one from {next_start}")
             if not 0 <= lane < self.count:
                 raise InvalidArgument(f"shard {shard} has lane {lane}; allowed are 0 to {self.count - 1}")
             next_start = end + 1
@@ -622,14 +674,16 @@ cdef class Router:
         if self.count > 1:
             hr_md5_entries(entries.entry, count, simd)
         hr_route_slots(entries.entry, count, &self.routes, &turn)
-        hr_route_group(entries.entry, count, &self.routes, entries.order, entries.order + count, entries.lane_start)
+        hr_route_group(entries.entry, count, &self.routes, entries.order, entries.order + count,
+                       entries.lane_start)
         self.turn = turn
 
     def locate(self, hash_key):
         """The number of the shard whose range holds a hash key."""
         if not 0 <= hash_key < HASH_KEY_END:
             raise InvalidArgument(f"hash_key is {hash_key}; allowed are 0 to 2^128 - 1")
-        return self.shard[hr_route_locate(&self.routes, <uint64_t>(hash_key >> 64), <uint64_t>(hash_key & HALF_MASK))]
+        high, low = hash_key >> 64, hash_key & HALF_MASK
+        return self.shard[hr_route_locate(&self.routes, <uint64_t>high, <uint64_t>low)]
 
 
 def hash_entries(Entries entries not None, simd=None):
