@@ -32,15 +32,12 @@ BUILD = ROOT / "build" / "fuzz"
 TARGETS: dict[str, list[str]] = {
     "arrow_values": ["arrow_values"],
     "crc32c": ["crc32c"],
-<<<<<<< HEAD
     "md5": ["md5"],
     "route": ["route"],
     "base64": ["base64"],
     "wire_scan": ["wire_scan", "base64", "wire_write", "sequence"],
     "wire_write": ["wire_write", "sequence", "base64", "wire_scan"],
-=======
     "http_head": ["http_head"],
->>>>>>> 1d626a7 (Parse request heads natively and receive bodies straight into pooled buffers)
 }
 
 SANITIZERS = ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
