@@ -15,6 +15,20 @@ put_records_count_max = 500
 put_records_size_max = 10 * MIB  # decoded data and keys
 partition_key_characters_max = 256
 partition_key_size_max = 4 * partition_key_characters_max  # bytes of UTF-8
+shards_max = 10_000  # open shards a stream
+shard_number_max = (1 << 31) - 1
+tags_max = 50  # a stream
+describe_shards_max = 100  # an answer of DescribeStream
+list_shards_max = 1_000  # an answer of ListShards
+list_streams_max = 100  # an answer of ListStreams
+get_records_count_max = 10_000
+get_records_size_max = 10 * MIB
+retention_hours_min = 24
+retention_hours_max = 8_760
+token_age_ms_max = 300_000  # shard iterators and NextToken
+control_body_size_max = 2 * MIB  # a request that carries no records
+validation_errors_max = 10  # named in one answer
+error_value_characters_max = 4_096  # of a value shown in an error text
 
 # --- records and requests (Firehose) ---
 firehose_record_size_max = 1_024_000
