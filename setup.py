@@ -35,6 +35,7 @@ MODULES: dict[str, list[str]] = {
     "headrace.server._buffers": [],
     "headrace.server._commit": [],
     "headrace.server._connection": [],
+    "headrace.bench._load": ["answer", "corpus", "histogram", "ledger", "load", "plain_disk"],
 }
 
 

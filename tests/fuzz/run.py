@@ -37,6 +37,7 @@ TARGETS: dict[str, list[str]] = {
     "base64": ["base64"],
     "wire_scan": ["wire_scan", "base64", "wire_write", "sequence"],
     "wire_write": ["wire_write", "sequence", "base64", "wire_scan"],
+    "load": ["answer", "corpus"],
     "http_head": ["http_head"],
 }
 

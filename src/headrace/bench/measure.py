@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""Run a workload as often as asked, each time on a fresh target, and make the report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from headrace.bench import machine
+from headrace.bench.endpoint import Endpoint
+from headrace.bench.report import Report
+from headrace.bench.target import Server, headrace_command, on_core
+from headrace.bench.workloads import WORKLOADS, Options, Target, TargetMaker
+
+Note = Callable[[str], None]
+
+
+def existing(url: str, name: str | None = None) -> TargetMaker:
+    """A target that somebody else started and that stays as it is, but for the stream of the run."""
+
+    @contextlib.contextmanager
+    def make() -> Iterator[Target]:
+        endpoint = Endpoint(url)
+        endpoint.delete_stream("headrace-bench")
+        try:
+            yield Target(name or url, endpoint)
+        finally:
+            with contextlib.suppress(OSError):
+                endpoint.delete_stream("headrace-bench")
+
+    return make
+
+
+def headrace_server(
+    parent: Path,
+    *,
+    core: int | None,
+    durability: str = "process",
+    extra: Sequence[str] = (),
+    settings: dict[str, str] | None = None,
+) -> TargetMaker:
+    """A headrace server of this installation in a new directory under `parent`, removed afterwards."""
+    environment = {"HEADRACE__STORE__DURABILITY": durability, **(settings or {})}
+
+    @contextlib.contextmanager
+    def make() -> Iterator[Target]:
+        directory = Path(tempfile.mkdtemp(prefix="headrace-bench-", dir=parent))
+        try:
+            os.sync()
+            with Server(headrace_command(directory, extra), core=core, environment=environment) as server:
+                description = {
+                    "command": server.command,
+                    "environment": environment,
+                    "started_s": server.started_seconds,
+                }
+                yield Target("headrace", Endpoint(server.url), server, durability, directory, description)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    return make
+
+
+def other_server(
+    command: Sequence[str], *, core: int | None, name: str, announces: str | None = None
+) -> TargetMaker:
+    """A server started by any command; `{port}` in it is replaced by a free port, {port_file} by a ready file."""
+    from headrace.bench.target import free_port
+
+    @contextlib.contextmanager
+    def make() -> Iterator[Target]:
+        port = free_port() if any("{port}" in word for word in command) else None
+        words = [word.replace("{port}", str(port)) for word in command]
+        with Server(words, core=core, port=port, announces=announces) as server:
+            yield Target(name, Endpoint(server.url), server, description={"command": server.command})
+
+    return make
+
+
+def measure(
+    workload: str,
+    maker: TargetMaker,
+    options: Options,
+    *,
+    repeat: int,
+    directory: Path,
+    note: Note = lambda text: None,
+) -> Report:
+    """Run one workload `repeat` times. The load stays on its core while a run lasts."""
+    facts = machine.facts(directory)
+    report: Report | None = None
+    for number in range(repeat):
+        with maker() as target, on_core(options.cores.load):
+            run = WORKLOADS[workload](target, options)
+            if report is None:
+                report = Report(
+                    workload=workload,
+                    target=target.name,
+                    mode="open loop" if options.rate or workload == "e2e" else "closed loop",
+                    durability=target.durability,
+                    command=["headrace", *sys.argv[1:]],
+                    parameters=parameters(options, target),
+                    machine=facts,
+                )
+        report.runs.append(run)
+        first = next(iter(run.figures.items()), ("", 0.0))
+        note(
+            f"{workload} on {target.name}, run {number + 1} of {repeat}: {run.verdict}, {first[0]} {first[1]:,.0f}"
+        )
+    assert report is not None
+    return report
+
+
+def parameters(options: Options, target: Target) -> dict[str, Any]:
+    """Everything that a repetition of the measurement needs to know."""
+    return {**asdict(options), "target": target.description, "endpoint": target.endpoint.url}

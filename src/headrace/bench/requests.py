@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""The prepared requests of a load: distinct corpus records in the wire form of the AWS SDKs."""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass
+
+import numpy as np
+
+from headrace.bench._load import Plan, corpus, corpus_keys
+from headrace.bench.endpoint import Endpoint
+
+POOL_BYTES = 8 * 1024 * 1024  # distinct payload before records repeat: 128 times a 64 KiB compression block
+SEED = 20260101
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one request carries: its operation, how many records, how large."""
+
+    operation: str
+    records: int
+    size: int
+
+    @property
+    def payload_bytes(self) -> int:
+        return self.records * self.size
+
+
+PUT_1K = Shape("PutRecords", 500, 1024)
+PUT_100 = Shape("PutRecords", 500, 100)
+PUT_SINGLE = Shape("PutRecord", 1, 1024)
+
+
+def templates(shape: Shape, writers: int, pool_bytes: int = POOL_BYTES) -> int:
+    """How many distinct requests a load needs: the pool's worth, and one for each writer at least."""
+    return max(writers, -(-pool_bytes // shape.payload_bytes), 1)
+
+
+def http_plan(
+    endpoint: Endpoint,
+    stream: str,
+    shape: Shape,
+    *,
+    writers: int,
+    seed: int = SEED,
+    pool_bytes: int = POOL_BYTES,
+) -> Plan:
+    """Prepare the requests of an HTTP load, heads included. About 1 µs a record, once."""
+    count = templates(shape, writers, pool_bytes)
+    raw = corpus(seed, 0, count * shape.records, shape.size)
+    keys = corpus_keys(seed, 0, count * shape.records)
+    head = endpoint.head(shape.operation)
+    requests = bytearray()
+    starts, texts = [0], []
+    for first in range(0, count * shape.records, shape.records):
+        body = bytearray()
+        for number in range(first, first + shape.records):
+            text = binascii.b2a_base64(raw[number * shape.size : (number + 1) * shape.size], newline=False)
+            opening, closing = _around(
+                shape, stream, keys[number], number == first, number == first + shape.records - 1
+            )
+            body += opening
+            texts.append(len(body))
+            body += text + closing
+        full_head = head + b"Content-Length: %d\r\n\r\n" % len(body)
+        texts[-shape.records :] = [at + len(full_head) for at in texts[-shape.records :]]
+        requests += full_head + body
+        starts.append(len(requests))
+    return Plan(
+        raw,
+        shape.size,
+        shape.records,
+        requests,
+        np.array(starts, dtype=np.uint64),
+        np.array(texts, dtype=np.uint32),
+    )
+
+
+def _around(shape: Shape, stream: str, key: str, first: bool, last: bool) -> tuple[bytes, bytes]:
+    """What stands before and behind the base64 text of one record."""
+    if shape.operation == "PutRecord":
+        return f'{{"StreamName":"{stream}","Data":"'.encode(), f'","PartitionKey":"{key}"}}'.encode()
+    opening = f'{{"StreamName":"{stream}","Records":[{{"Data":"' if first else ',{"Data":"'
+    closing = f'","PartitionKey":"{key}"}}' + ("]}" if last else "")
+    return opening.encode(), closing.encode()
+
+
+def embedded_plan(
+    size: int, records: int, *, seed: int = SEED, pool_bytes: int = POOL_BYTES, count: int | None = None
+) -> Plan:
+    """Prepare records that go through Python calls and not over HTTP."""
+    count = count if count is not None else max(1, -(-pool_bytes // (size * records)))
+    return Plan(corpus(seed, 0, count * records, size), size, records)
