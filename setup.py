@@ -25,6 +25,7 @@ MODULES: dict[str, list[str]] = {
     "headrace.core._arrow": [],
     "headrace.core._arrow_input": ["arrow_values"],
     "headrace.core._batch": [],
+    "headrace.core._rows": ["json_rows", "double_text"],
     "headrace.core._columns": ["json_columns", "json_values"],
     "headrace.core._entries": ["md5", "route"],
     "headrace.core._frames": ["crc32c", "frame", "ring", "frame_table"],
