@@ -39,6 +39,8 @@ TARGETS: dict[str, list[str]] = {
     "wire_write": ["wire_write", "sequence", "base64", "wire_scan"],
     "load": ["answer", "corpus"],
     "http_head": ["http_head"],
+    "json_columns": ["json_columns", "json_values"],
+    "json_rows": ["json_rows", "double_text", "json_columns", "json_values"],
 }
 
 SANITIZERS = ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
