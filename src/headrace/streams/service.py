@@ -32,10 +32,27 @@ _INTERNAL_FAILURE = ("InternalFailure", "Internal Service Failure")
 class KinesisService:
     """The service `Kinesis_20131202` over the streams of a store.
 
-    Puts reuse one scanner, so all calls of one service object come from one thread at a time.
+    Puts reuse one scanner, so they come from one thread at a time; other operations from any.
     """
 
     target = "Kinesis_20131202"
+
+    # These wait for the catalogue and, where they change shards, for lanes: a server runs them in a thread.
+    blocking = frozenset(
+        {
+            "CreateStream",
+            "DeleteStream",
+            "SplitShard",
+            "MergeShards",
+            "UpdateShardCount",
+            "IncreaseStreamRetentionPeriod",
+            "DecreaseStreamRetentionPeriod",
+            "AddTagsToStream",
+            "RemoveTagsFromStream",
+            "TagResource",
+            "UntagResource",
+        }
+    )
 
     __slots__ = ("_hot", "_scan", "streams")
 
