@@ -193,7 +193,7 @@ def test_explicit_hash_key_outside_128_bits_is_refused(wrong):
         ([(0, 5, 0, 0, 0)], "the ranges end at 5"),
         ([(0, 5, 0, 0, 0), (7, ALL - 1, 1, 0, 0)], "expected one from 6"),
         ([(0, ALL, 0, 0, 0)], "shard 0 has the range"),
-        ([(0, ALL - 1, 0, 1, 0)], "has lane 1; allowed are 0 to 0"),
+        ([(0, ALL - 1, 0, 8, 0)], "has lane 8; allowed are 0 to 7"),
         ([(0, ALL - 1, 0, -1, 0)], "has lane -1"),
     ],
 )

@@ -50,6 +50,7 @@ cdef hr_simd DETECTED = hr_simd_detect()
 
 LEVELS = ("scalar", "avx2", "avx512")[:<int>hr_simd_processor() + 1]
 
+cdef Py_ssize_t LANES_MAX = limits.lanes_max
 cdef Py_ssize_t RECORD_SIZE_MAX = limits.record_size_max
 cdef Py_ssize_t KEY_CHARACTERS_MAX = limits.partition_key_characters_max
 cdef Py_ssize_t ALONE_MAX = 32  # up to so many entries, giving up the GIL costs more than it frees
@@ -623,13 +624,15 @@ cdef class Router:
         if (self.end_high == NULL or self.end_low == NULL or self.created_s == NULL or self.shard == NULL
                 or self.lane == NULL or self.rank == NULL):
             raise MemoryError()
+        # After merges a stream has fewer shards than lanes, and its lanes keep their ordinals.
+        lane_end = max(self.count, LANES_MAX)
         next_start = 0
         for slot, (start, end, shard, lane, created_s) in enumerate(rows):
             if start != next_start or end < start or end >= HASH_KEY_END:
                 raise InvalidArgument(f"shard {shard} has the range {start} to {end}; "
                                       f"expected one from {next_start}")
-            if not 0 <= lane < self.count:
-                raise InvalidArgument(f"shard {shard} has lane {lane}; allowed are 0 to {self.count - 1}")
+            if not 0 <= lane < lane_end:
+                raise InvalidArgument(f"shard {shard} has lane {lane}; allowed are 0 to {lane_end - 1}")
             next_start = end + 1
             self.end_high[slot] = <uint64_t>(end >> 64)
             self.end_low[slot] = <uint64_t>(end & HALF_MASK)
