@@ -40,7 +40,7 @@ def test_a_file_with_every_section_is_read(write):
         max_bytes = "8GiB"
         durability = "disk"
         [streams]
-        retention = "48h"
+        max_bytes = "1GB"
         on_full = "drop_oldest"
         [buckets.Raw]
         url = "s3://real/prefix"
@@ -50,7 +50,7 @@ def test_a_file_with_every_section_is_read(write):
     found = load(file, environ={})
     assert (found.server.bind.host, found.server.bind.port) == ("::1", 0)
     assert found.server.idle == 120 and found.store.max_bytes == 8 * 1024**3
-    assert found.streams.retention == 48 * 3600
+    assert found.streams.max_bytes == 10**9
     bucket = found.buckets["Raw"]
     assert bucket.access_key_id.reveal({"KEY_ID": "AK"}) == "AK"
     assert bucket.secret_access_key.reveal() == "hidden" and "hidden" not in repr(found)

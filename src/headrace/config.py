@@ -166,10 +166,8 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
 
     account: str = "000000000000"
     region: str | None = None  # AWS_REGION, or us-east-1
-    retention: Duration = Duration(24 * 3600)
     max_bytes: Size | None = None
     on_full: Literal["throttle", "drop_oldest"] = "throttle"
-    record_size_max: Size = Size(1024 * 1024)
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):

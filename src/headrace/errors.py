@@ -22,6 +22,8 @@
     │   ├── Backpressure            the store cannot take more just now; retry later
     │   ├── Throttled               ProvisionedThroughputExceededException
     │   ├── LockedByOther           another process holds the directory
+    │   ├── AddressInUse            another process listens there, or nobody may
+    │   ├── Unreachable             a server or endpoint does not answer
     │   ├── StorageError            a read, write or sync failed
     │   ├── Fenced                  a lane or producer was fenced; open it anew
     │   └── DeliveryError           a destination refused or did not answer
@@ -197,6 +199,14 @@ class Throttled(RemoteError):
 
 class LockedByOther(RemoteError):
     """Another process holds the directory."""
+
+
+class AddressInUse(RemoteError):
+    """An address and port to listen on that another process has, or that this user may not take."""
+
+
+class Unreachable(RemoteError):
+    """A server or endpoint that does not answer."""
 
 
 class StorageError(RemoteError):

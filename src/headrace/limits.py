@@ -49,6 +49,8 @@ disk_free_least = 64 * MIB  # kept free, so that deletes and positions always go
 # --- HTTP ---
 http_head_size_max = 16 * KIB
 http_body_size_max = 16 * MIB
+http_bodies_size_max = 256 * MIB  # being received at one time; beyond it connections wait
+http_buffers_kept_max = 32 * MIB  # free receive buffers kept for the next requests
 json_depth_max = 64
 
 # --- columns ---
@@ -59,4 +61,5 @@ sql_text_size_max = 100 * KIB
 
 assert record_size_max + partition_key_size_max <= frame_record_size_max
 assert put_records_size_max <= http_body_size_max
+assert http_body_size_max <= http_bodies_size_max
 assert firehose_batch_count_max <= put_records_count_max

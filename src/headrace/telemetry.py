@@ -69,6 +69,13 @@ class Counter(Metric):
                 self._values[labels] = 0
             self._values[labels] += n
 
+    def set(self, v: float, *labels: str) -> None:
+        """Take over a count that is kept elsewhere (from a function given to `collect`)."""
+        with self._lock:
+            if labels not in self._values:
+                self._check(labels, self._values)
+            self._values[labels] = v
+
     def value(self, *labels: str) -> float:
         """The count so far, 0 where nothing was counted."""
         return self._values.get(labels, 0)

@@ -21,7 +21,14 @@ from pathlib import Path
 from types import ModuleType
 
 from headrace import __version__
-from headrace.errors import Closed, ConfigurationError, Corrupt, Error, LockedByOther
+from headrace.errors import (
+    AddressInUse,
+    ConfigurationError,
+    Corrupt,
+    Error,
+    LockedByOther,
+    Unreachable,
+)
 
 DONE, FAILED, USAGE, CHECK_FAILED, UNREACHABLE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
@@ -152,7 +159,7 @@ def exit_code(error: Error) -> int:
     """The exit code that says what kind of error it was."""
     if isinstance(error, ConfigurationError):
         return USAGE
-    if isinstance(error, LockedByOther | Closed):
+    if isinstance(error, LockedByOther | AddressInUse | Unreachable):
         return UNREACHABLE
     return CHECK_FAILED if isinstance(error, Corrupt) else FAILED
 
