@@ -25,6 +25,8 @@ cdef class BufferPool:
     cdef readonly Py_ssize_t retained_bytes
     cdef readonly Py_ssize_t lent_bytes
     cdef readonly Py_ssize_t lent_count
+    cdef readonly Py_ssize_t lent_large_bytes   # of buffers that hold one body each
+    cdef readonly int waits                     # times that a body had to wait for room
     cdef readonly Py_ssize_t lent_bytes_max
     cdef readonly Py_ssize_t retained_bytes_max
     cdef Buffer take(self, Py_ssize_t size)

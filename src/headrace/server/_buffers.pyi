@@ -15,6 +15,8 @@ class BufferPool:
     retained_bytes: int
     lent_bytes: int
     lent_count: int
+    lent_large_bytes: int
+    waits: int
     lent_bytes_max: int
     retained_bytes_max: int
     def __init__(self, lent_bytes_max: int, retained_bytes_max: int) -> None: ...

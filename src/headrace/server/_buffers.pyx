@@ -86,7 +86,9 @@ cdef class Buffer:
 cdef class BufferPool:
     """Lends buffers, within a bound on what is lent and one on what is kept.
 
-    lent_bytes_max: bodies being received at one time; beyond it connections wait to read theirs.
+    lent_bytes_max: buffers of bodies being received at one time; beyond it connections wait to read theirs.
+        A connection takes all that its body may need at once, so none holds some and waits for more.
+        Small buffers do not count: there are at most two a connection.
     retained_bytes_max: free memory kept for the next request.
     """
 
@@ -97,8 +99,11 @@ cdef class BufferPool:
         self.retained_bytes_max = retained_bytes_max
 
     cdef bint has_room(self, Py_ssize_t size) noexcept:
-        """May a body of `size` be taken now? One is always allowed, however large."""
-        return self.lent_bytes == 0 or self.lent_bytes + size <= self.lent_bytes_max
+        """May a buffer for a body of `size` be taken now? One is always allowed, however large."""
+        if self.lent_large_bytes == 0 or self.lent_large_bytes + size <= self.lent_bytes_max:
+            return True
+        self.waits += 1
+        return False
 
     cdef Buffer take(self, Py_ssize_t size):
         cdef int number = class_of(size)
@@ -117,12 +122,16 @@ cdef class BufferPool:
         buffer.start = buffer.end = 0
         self.lent_bytes += buffer.capacity
         self.lent_count += 1
+        if buffer.capacity > SMALL:
+            self.lent_large_bytes += buffer.capacity
         return buffer
 
     cdef void give(self, Buffer buffer):
         """Take a buffer back; one that is still exported or that goes beyond the bound is let go."""
         self.lent_bytes -= buffer.capacity
         self.lent_count -= 1
+        if buffer.capacity > SMALL:
+            self.lent_large_bytes -= buffer.capacity
         if buffer.exports == 0 and self.retained_bytes + buffer.capacity <= self.retained_bytes_max:
             self.retained_bytes += buffer.capacity
             (<list>self.free[class_of(buffer.capacity)]).append(buffer)

@@ -49,6 +49,8 @@ cdef class Connection(Outlet):
     cdef bint ended                 # no further request is read
     cdef bint sent_last             # the answer that ends the connection has been written
     cdef bint write_paused
+    cdef Py_ssize_t unsent          # when the write limit was last looked at
+    cdef Py_ssize_t ready_bytes     # of finished answers that wait for the end of `process`
     cdef size_t scanned
     cdef int64_t deadline           # tick at which the present phase ends
     cdef int64_t request_deadline   # tick at which the whole request must have come
@@ -63,6 +65,8 @@ cdef class Connection(Outlet):
     cdef int step(self) except -1
     cdef int on_head(self) except -1
     cdef int accept(self, hr_http_head *head, object refusal) except -1
+    cdef bint still_reads(self)
+    cdef int release_idle(self) except -1
     cdef bint partial(self) noexcept
     cdef int give_up(self, int status, str code, str message) except -1
     cdef object inspect(self, hr_http_head *head)

@@ -70,6 +70,7 @@ cdef extern from "<time.h>" nogil:
 DEF PIPELINE_MAX = 64
 DEF CACHE_MAX = 1024            # routes, hosts and content types remembered
 DEF SKIP_MAX = 1048576          # a refused body up to this size is read, so that the connection can go on
+DEF READY_MAX = 262144         # bytes of answers made before they are handed on, in one run of pipelined requests
 DEF FRAMING_MAX = 1048576       # bytes of chunk lines and trailers beyond the data
 DEF NEVER = 0x7fffffffffffffff
 
@@ -148,6 +149,8 @@ cdef class Context:
         cdef list late = None
         self.now += 1
         for connection in self.connections:
+            if connection.buffer is not None:
+                connection.release_idle()
             if connection.deadline <= self.now or connection.request_deadline <= self.now:
                 if late is None:
                     late = []
@@ -255,6 +258,7 @@ cdef class Connection(Outlet):
 
     def pause_writing(self):
         self.write_paused = True
+        self.unsent = self.transport.get_write_buffer_size()
         self.deadline = self.context.now + self.context.write_ticks
         self.pause(PAUSED_WRITE)
 
@@ -274,6 +278,9 @@ cdef class Connection(Outlet):
         cdef Context context = self.context
         if self.transport is None:
             return
+        if (self.write_paused or self.ended) and self.still_reads():
+            self.deadline = context.now + context.write_ticks
+            return
         context.timeouts += 1
         if self.write_paused or self.state == LINGER or self.ended:
             self.transport.abort()
@@ -284,6 +291,20 @@ cdef class Connection(Outlet):
                 self.deadline = NEVER   # the answer is ours to give; flush sets the next limit
         else:
             self.give_up(408, "RequestTimeoutException", "The request did not come in time")
+
+    cdef bint still_reads(self):
+        """Has the client read some of its answers since the last look? A slow one may take its time."""
+        cdef Py_ssize_t unsent = self.transport.get_write_buffer_size()
+        progress = unsent < self.unsent
+        self.unsent = unsent
+        return progress
+
+    cdef int release_idle(self) except -1:
+        """Give back a buffer that holds nothing: the loop asked for it and then found nothing to read."""
+        if not self.partial() and self.buffer.capacity == SMALL:
+            self.context.give_buffer(self.buffer)
+            self.buffer = None
+        return 0
 
     cdef bint partial(self) noexcept:
         """Has a part of a request come that is not consumed?"""
@@ -320,6 +341,10 @@ cdef class Connection(Outlet):
             while self.buffer is not None and not self.ended and not self.reason_paused:
                 if not self.step():
                     break
+                if self.ready_bytes > READY_MAX:
+                    self.processing = False
+                    self.flush()  # may pause us: what is made is bounded by what is read
+                    self.processing = True
         finally:
             self.processing = False
         if self.buffer is not None and (self.ended or not self.partial()) and self.buffer.capacity == SMALL:
@@ -575,7 +600,6 @@ cdef class Connection(Outlet):
         cdef Buffer buffer = self.buffer
         cdef Buffer larger
         cdef Py_ssize_t have = buffer.end - buffer.start
-        cdef Py_ssize_t need
         if <uint64_t>have > self.body_left:
             have = <Py_ssize_t>self.body_left
         if self.refused:
@@ -583,13 +607,14 @@ cdef class Connection(Outlet):
         elif have:
             if self.body is None:
                 self.body = self.context.pool.take(SMALL)
-            need = self.body.end + have
-            if need > self.body.capacity:
-                if not self.context.pool.has_room(need):
+            if self.body.end + have > self.body.capacity:
+                # How large it will be is not known: take room for the largest at once (memory that is not
+                # written to costs none), so that no two bodies wait for each other.
+                if not self.context.pool.has_room(self.context.body_size_max):
                     self.context.body_waiters.append(self)
                     self.pause(PAUSED_ROOM)
                     return 0
-                larger = self.context.pool.take(min(max(need, 2 * self.body.capacity), self.context.body_size_max))
+                larger = self.context.pool.take(self.context.body_size_max)
                 memcpy(larger.data, self.body.data, self.body.end)
                 larger.end = self.body.end
                 self.context.give_buffer(self.body)
@@ -695,6 +720,7 @@ cdef class Connection(Outlet):
             slot.status = result.status
             slot.body = result.body
             slot.done = True
+            self.ready_bytes += len(result.body)
         elif asyncio.isfuture(result) or asyncio.iscoroutine(result):
             slot.body = b""
             task = asyncio.ensure_future(result, loop=self.context.loop)
@@ -726,6 +752,7 @@ cdef class Connection(Outlet):
         if slot is None or not slot.done or self.processing or self.transport is None:
             return 0
         parts = []
+        self.ready_bytes = 0
         now = now_ns()
         while slot is not None and slot.done and not self.sent_last:
             if slot.route is not None:
@@ -780,6 +807,7 @@ cdef class Connection(Outlet):
             self.transport.write_eof()
         else:
             self.deadline = self.context.now + self.context.write_ticks
+            self.unsent = self.transport.get_write_buffer_size()
             self.transport.close()
         return 0
 
