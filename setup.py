@@ -24,6 +24,7 @@ SANITIZE = os.environ.get("HEADRACE_SANITIZE") == "1"
 MODULES: dict[str, list[str]] = {
     "headrace.core._arrow": [],
     "headrace.core._arrow_input": ["arrow_values"],
+    "headrace.api._producer": [],
     "headrace.core._batch": [],
     "headrace.core._rows": ["json_rows", "double_text"],
     "headrace.core._columns": ["json_columns", "json_values"],

@@ -1,5 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
-"""Headrace: a durable, native-speed Kinesis that anyone can host or embed."""
+"""Headrace: a durable, native-speed Kinesis that anyone can host or embed.
+
+    store = headrace.open("telemetry")
+    stream = store.stream("metrics", shards=4)
+    stream.put({"host": "web-1", "cpu": 12.5}, key="web-1")
+    batch = stream.read()
+
+Names are imported when they are first used, so that `import headrace` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from headrace.api import Position, Positions, Store, Stream, Tail, open
+    from headrace.core._batch import Record, RecordBatch
+
+_HOMES = {
+    **dict.fromkeys(("Position", "Positions", "Store", "Stream", "Tail", "open"), "headrace.api"),
+    **dict.fromkeys(("Record", "RecordBatch"), "headrace.core._batch"),
+}
+_ERRORS = (
+    "AlreadyExists", "Backpressure", "Closed", "Corrupt", "DeliveryError", "Error", "ExpiredPosition", "ForkedError",
+    "InvalidArgument", "LeaseLost", "LockedByOther", "NotFound", "SQLError", "Throttled", "Unsupported",
+)  # fmt: skip
+
+__all__ = ["Position", "Positions", "Record", "RecordBatch", "Store", "Stream", "Tail", "__version__", "open"]
+
+
+def __getattr__(name: str) -> Any:
+    home = "headrace.errors" if name in _ERRORS else _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'headrace' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_ERRORS])

@@ -46,6 +46,14 @@ segment_idle_ns = 60 * 1_000_000_000
 ring_size_first = 2 * MIB
 disk_free_least = 64 * MIB  # kept free, so that deletes and positions always go on
 
+# --- the embedded library ---
+producer_batch_count_max = 32_768
+producer_batch_size_max = 4 * MIB
+put_group_count_max = 65_536  # records of one put_many that are framed as one group
+put_group_size_max = 4 * MIB
+local_message_size_max = 64 * MIB
+local_connections_max = 64
+
 # --- HTTP ---
 http_head_size_max = 16 * KIB
 http_body_size_max = 16 * MIB

@@ -3,6 +3,9 @@
 from collections.abc import Buffer, Sequence
 from typing import Any, final
 
+import numpy as np
+import numpy.typing as npt
+
 from headrace.core._batch import RecordBatch
 from headrace.core._entries import Entries, Router
 
@@ -104,6 +107,8 @@ class Tail:
 
 def lane_entries(entries: Entries, ordinal: int) -> int: ...
 def without_first(entries: Entries, ordinal: int, skip: int) -> Entries: ...
+def entries_slice(entries: Entries, start: int, stop: int) -> Entries: ...
+def entry_sizes(entries: Entries) -> npt.NDArray[np.int64]: ...
 def check_frames(
     data: Buffer, start: int, salt: int, previous: int, bodies: bool = True
 ) -> tuple[int, int, int, int]: ...

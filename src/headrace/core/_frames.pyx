@@ -558,6 +558,31 @@ def without_first(Entries entries, uint32_t ordinal, Py_ssize_t skip):
     return rest
 
 
+def entries_slice(Entries entries, Py_ssize_t start, Py_ssize_t stop):
+    """The entries from `start` to `stop` as entries of their own, not routed; the bytes are shared.
+
+    Cost: 64 bytes copied an entry.
+    """
+    cdef Entries part = Entries()
+    if not 0 <= start <= stop <= entries.count:
+        raise ValueError(f"slice {start} … {stop} of {entries.count} entries")
+    part.reserve(max(stop - start, 1))
+    memcpy(part.entry, entries.entry + start, (stop - start) * sizeof(hr_entry))
+    part.count = stop - start
+    part.owners.append(entries)
+    return part
+
+
+def entry_sizes(Entries entries):
+    """Bytes of data and key of each entry, int64."""
+    cdef Py_ssize_t i
+    sizes = np.empty(entries.count, np.int64)
+    cdef int64_t[::1] view = sizes
+    for i in range(entries.count):
+        view[i] = <int64_t>entries.entry[i].data_size + entries.entry[i].key_size
+    return sizes
+
+
 def check_frames(data, Py_ssize_t start, uint32_t salt, uint32_t previous, bint bodies=True):
     """Walk over frames from `start`, each checked and chained to the one before.
 

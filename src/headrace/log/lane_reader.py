@@ -106,7 +106,7 @@ class LaneReader:
         }
         bases = sorted(found)
         segments: list[Segment] = []
-        for base, following in zip(bases, [*bases[1:], None], strict=True):
+        for base, following in zip(bases, [*bases[1:], None][: len(bases)], strict=True):
             path = self.directory / name_of(base, found[base])
             segment = known.get(path)
             if segment is None:

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""A stream of an open store: putting, reading and resharding."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from headrace.api.position import Position, Positions, Start, start_of
+from headrace.api.tail import Tail
+from headrace.config import parse_size
+from headrace.core._batch import RecordBatch
+from headrace.core._entries import Entries
+from headrace.streams import StreamReader
+
+if TYPE_CHECKING:
+    from headrace.api.producer import Producer
+    from headrace.api.store import Store
+    from headrace.streams import Stream as InnerStream
+
+
+class Stream:
+    """Made by `Store.stream`. Can be pickled: it opens its store again where it is unpickled."""
+
+    def __init__(self, store: Store, inner: InnerStream) -> None:
+        self._store = store
+        self._inner = inner
+        self._local = threading.local()
+        self._put_through: Any = None
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    @property
+    def arn(self) -> str:
+        return self._inner.arn
+
+    @property
+    def shards(self) -> int:
+        """Open shards."""
+        self._fresh()
+        return self._inner.table.open_count
+
+    @property
+    def durability(self) -> str:
+        """ "process" or "disk"."""
+        return self._inner.durability
+
+    def _fresh(self) -> None:
+        """In a process that joined: see what the writer changed."""
+        self._store._check()
+        if not self._store.writer:
+            self._inner.streams.refresh(self._inner)
+        if self._inner.deleted:
+            raise self._inner.not_found()
+
+    @property
+    def _putter(self) -> Any:
+        self._store._check()
+        if self._put_through is None:
+            self._put_through = self._store._putter(self._inner)
+        return self._put_through
+
+    # --- putting ---
+
+    def put(self, data: Any, key: str | None = None, *, hash_key: int | None = None) -> Position:
+        """Put one record; returns when it is as durable as the stream promises.
+
+        data: bytes-like or str as it is; anything else as JSON (dict, dataclass, numpy scalar, datetime …).
+        key: 1 to 256 characters that pick the shard by their MD5; None spreads evenly. hash_key: 0 to
+        2**128 − 1, picks the shard instead. Raises TypeError naming a type that has no JSON, Backpressure
+        where the store is full, StorageError.
+        """
+        putter = self._putter
+        entries = self._entries()
+        try:
+            entries.add(data, key, hash_key, record_size_max=putter.record_size_max)
+            _, (shards, ordinals, arrivals) = putter.put(entries, 0.0)
+        finally:
+            entries.clear()
+        shard = int(shards[0])
+        return Position(shard, int(ordinals[0]), int(arrivals[0]), putter.created_s(shard))
+
+    def put_many(self, data: Any, keys: Any = None, *, timeout: float | None = 30) -> Positions:
+        """Put many records in one native call; returns when all are as durable as the stream promises.
+
+        data: a list of what `put` takes or of (key, data) pairs, a numpy array of S, V, U or 2-D uint8, or
+        an Arrow binary or string array. keys: a list or array as long, one str for all, or None. Blocks
+        while the store is full, up to `timeout` seconds, and then raises Backpressure with `.accepted` (a
+        bool array) and `.retry_after`: never a silent partial success.
+        """
+        putter = self._putter
+        entries = Entries()
+        entries.extend(data, keys, record_size_max=putter.record_size_max)
+        if not entries.count:
+            shards, ordinals, arrivals = _nothing()
+            return Positions(shards, ordinals, arrivals, {})
+        _, places = putter.put(entries, timeout)
+        return Positions(places[0], places[1], places[2], _Created(putter))
+
+    def _entries(self) -> Entries:
+        """This thread's entries, to spare an allocation a put."""
+        entries: Entries | None = getattr(self._local, "entries", None)
+        if entries is None:
+            entries = self._local.entries = Entries()
+        return entries
+
+    def producer(
+        self,
+        *,
+        linger: str | float = "5ms",
+        max_batch: int = 500,
+        max_pending_bytes: int | str = "64MiB",
+        timeout: float = 30,
+    ) -> Producer:
+        """For many small puts: batches by count, bytes and time; `put` returns an Ack.
+
+        Records of one shard keep the order of their puts, also where some had to be tried again.
+
+        Args:
+            linger: how long a batch that does not fill waits.
+            max_batch: records a batch.
+            max_pending_bytes: what may wait to become durable; a put beyond it blocks.
+            timeout: seconds during which a record that is refused for lack of room is tried again.
+        """
+        from headrace.api.producer import Producer
+
+        self._store._check()
+        producer = Producer(
+            self._putter,
+            linger=linger,
+            max_batch=max_batch,
+            max_pending_bytes=max_pending_bytes,
+            timeout=timeout,
+        )
+        self._store.remember(producer)
+        return producer
+
+    # --- reading ---
+
+    def _reader(self, start: Start, shard: int | str | None) -> StreamReader:
+        self._fresh()
+        only = None if shard is None else [_number(shard)]
+        return StreamReader(self._inner, start_of(start, self._inner), only)
+
+    def _ends(self) -> dict[int, int]:
+        """The next index of each shard, now."""
+        return {s.number: self._inner.lane_of(s.number).bounds(s.number)[1] for s in self._inner.shards}
+
+    def batches(
+        self,
+        start: Start = "earliest",
+        *,
+        end: Start | None = None,
+        max_bytes: int | str = "8MiB",
+        shard: int | str | None = None,
+    ) -> Iterator[RecordBatch]:
+        """What the stream holds at this moment, in batches of one shard each, parents before children.
+
+        end: where to stop, like `start` and exclusive; None: at what is there now.
+        """
+        reader = self._reader(start, shard)
+        ends = self._ends()
+        if end is not None:
+            stop = StreamReader(self._inner, start_of(end, self._inner))
+            ends = {
+                **ends,
+                **{number: min(ends.get(number, 0), index) for number, index in stop.positions.items()},
+            }
+        size = parse_size(max_bytes)
+        return _until(reader, ends, size)
+
+    def read(
+        self,
+        start: Start = "earliest",
+        *,
+        end: Start | None = None,
+        limit: int | None = None,
+        shard: int | str | None = None,
+    ) -> RecordBatch:
+        """Like `batches`, as one batch of at most `limit` records. It owns its bytes."""
+        found: list[RecordBatch] = []
+        left = limit
+        for batch in self.batches(start, end=end, shard=shard):
+            if left is not None:
+                batch = batch[:left]
+                left -= len(batch)
+            found.append(batch)
+            if left == 0:
+                break
+        return RecordBatch.concat(found)
+
+    def head(self, n: int = 10) -> RecordBatch:
+        """The first records."""
+        return self.read(limit=n)
+
+    def tail(
+        self, start: Start = "latest", *, shard: int | str | None = None, max_wait: float | None = None
+    ) -> Tail:
+        """Batches for ever, as they come, for `for` and `async for`; keeps no state outside the object.
+
+        max_wait: end after so many seconds without a record.
+        """
+        return Tail(self._reader(start, shard), self._store, max_wait)
+
+    # --- shards ---
+
+    def split(self, shard: int | str, at: int | None = None) -> tuple[int, int]:
+        """Close a shard and open two; `at` is the first hash key of the second, the middle by default."""
+        self._fresh()
+        number = _number(shard)
+        found = self._inner.table.shard(number)
+        at = (found.start + found.end + 1) // 2 if at is None else at
+        first, second = self._store._do("split", name=self.name, shard=number, at=str(at))
+        self._fresh()
+        return int(first), int(second)
+
+    def merge(self, shard: int | str, adjacent: int | str) -> int:
+        """Close two shards of neighbouring ranges and open one."""
+        self._fresh()
+        child = self._store._do("merge", name=self.name, shard=_number(shard), adjacent=_number(adjacent))
+        self._fresh()
+        return int(child)
+
+    def scale(self, shards: int) -> None:
+        """Split and merge until there are this many open shards of equal ranges."""
+        self._fresh()
+        self._store._do("scale", name=self.name, shards=shards)
+        self._fresh()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_stream_of, (self._store, self.name))
+
+    def __repr__(self) -> str:
+        return f"Stream({self.name!r}, {self._inner.table.open_count} open shards, {self.durability})"
+
+
+class _Created(dict[int, int]):
+    """Creation times of shards, looked up when asked for."""
+
+    def __init__(self, putter: Any) -> None:
+        self._putter = putter
+
+    def get(self, shard: int, default: Any = 0) -> Any:
+        return self._putter.created_s(shard)
+
+
+def _stream_of(store: Store, name: str) -> Stream:
+    return store.stream(name, create=False)
+
+
+def _number(shard: int | str) -> int:
+    """A shard's number from its number or id."""
+    return int(shard.removeprefix("shardId-")) if isinstance(shard, str) else shard
+
+
+def _nothing() -> tuple[Any, Any, Any]:
+    import numpy as np
+
+    return np.zeros(0, np.uint32), np.zeros(0, np.uint64), np.zeros(0, np.int64)
+
+
+def _until(reader: StreamReader, ends: dict[int, int], max_bytes: int) -> Iterator[RecordBatch]:
+    """Batches up to the ends."""
+    entered = set(reader.positions)
+    while True:
+        before = dict(reader.positions)
+        batches = reader.poll(max_bytes)
+        for batch in batches:
+            end = ends.get(int(batch.shards[0]), 0)
+            if int(batch.ordinals[-1]) >= end:
+                batch = batch[: int((batch.ordinals < end).sum())]
+            if len(batch):
+                yield batch
+        entered.update(reader.positions)
+        reached = all(index >= ends.get(number, 0) for number, index in reader.positions.items())
+        # Children enter when their parents were read to the end, so one more poll may find them.
+        if reached and (entered >= ends.keys() or (not batches and reader.positions == before)):
+            return
+        if not batches and reader.positions == before:
+            return
