@@ -421,6 +421,33 @@ def test_keys_that_are_not_utf_8_are_declined(key):
         assert check("put_records", body) is None
 
 
+@pytest.mark.parametrize(
+    "escapes",
+    [
+        "\\ud800\\ud800",
+        "\\ud83d\\udbff",
+        "\\ud800\\ue000",
+        "\\udfff",
+        "\\ud83d",
+        "\\ud83d\\",
+        "\\ud83dx\\ude00",
+    ],
+)
+def test_escaped_surrogates_that_are_no_pair_are_declined(escapes):
+    body = '{"StreamName":"s","Data":"QUJD","PartitionKey":"%s"}'.replace("%s", escapes)
+    assert check("put_record", body.encode()) is None
+
+
+@pytest.mark.parametrize(
+    "point", [0, 0x1F, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF]
+)
+@pytest.mark.parametrize("escaped", [True, False])
+def test_code_points_at_the_edges_of_utf_8_are_read_escaped_and_raw(point, escaped):
+    for key in (chr(point), "k" * 15 + chr(point), chr(point) * 100):
+        body = json.dumps({"StreamName": "s", "Data": "", "PartitionKey": key}, ensure_ascii=escaped)
+        assert check("put_record", body.encode())[4] == [(b"", key, None)]
+
+
 @pytest.mark.parametrize("hash_key", [0, 1, 9, 10, 10**38 - 1, 10**38, (1 << 128) - 1])
 def test_explicit_hash_keys_are_read_to_the_last_of_128_bits(hash_key):
     record = {"Data": "", "PartitionKey": "k", "ExplicitHashKey": str(hash_key)}
