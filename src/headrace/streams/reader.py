@@ -73,12 +73,15 @@ class StreamReader:
         """What is new, one batch a shard, about `max_bytes` in all; [] if nothing is."""
         self._refresh()
         batches: list[RecordBatch] = []
-        for _ in range(len(self._active)):
-            if max_bytes <= 0:
-                break
-            self._turn = (self._turn + 1) % len(self._active)
-            max_bytes = self._poll_lane(self._turn, max_bytes, batches)
-        return batches
+        while True:
+            for _ in range(len(self._active)):
+                if max_bytes <= 0:
+                    return batches
+                self._turn = (self._turn + 1) % len(self._active)
+                max_bytes = self._poll_lane(self._turn, max_bytes, batches)
+            # A round in which shards only ended let in their children, in lanes that may be behind us.
+            if batches or not any(self._moved(ordinal) for ordinal in range(len(self._active))):
+                return batches
 
     def wait(self, timeout: float) -> bool:
         """Return True as soon as a poll may find something, False after `timeout` seconds."""
