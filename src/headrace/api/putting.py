@@ -15,7 +15,7 @@ import numpy as np
 
 from headrace import limits
 from headrace.core._entries import Entries
-from headrace.core._frames import entries_slice, entry_sizes
+from headrace.core._entry_parts import entries_slice, entry_sizes
 from headrace.errors import Backpressure
 
 if TYPE_CHECKING:

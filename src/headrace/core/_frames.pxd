@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from headrace.core._entries cimport Entries, Router, hr_entry
 from headrace.core._simd cimport hr_simd
+from headrace.core._states cimport ShardStates, shard_state
 
 
 cdef extern from "crc32c.h" nogil:
@@ -103,19 +104,6 @@ cdef extern from "frame_table.h" nogil:
 
 
 cdef hr_simd SIMD
-
-
-cdef struct shard_state:
-    uint64_t next_index
-    int64_t last_arrival_ms
-    uint32_t flags
-    uint32_t known
-
-
-cdef class ShardStates:
-    cdef shard_state *states
-    cdef readonly Py_ssize_t capacity
-    cdef int reserve(self, Py_ssize_t shard) except -1
 
 
 cdef class FrameTable:

@@ -18,7 +18,6 @@ from libc.string cimport memcpy, memset
 from posix.types cimport off_t
 
 import os
-import struct
 
 import numpy as np
 
@@ -26,6 +25,7 @@ cimport numpy as cnp
 
 from headrace.core._batch cimport RecordBatch
 from headrace.core._entries cimport Entries, Router, hr_entry
+from headrace.core._states cimport ShardStates, shard_state
 from headrace.core._simd cimport hr_simd, hr_simd_detect, hr_simd_processor, simd_level
 
 from headrace.core._batch import RecordBatch as _RecordBatch
@@ -100,84 +100,6 @@ def crc32c_copy(target, source, uint32_t seed=0, simd=None):
     finally:
         PyBuffer_Release(&view)
     return crc
-
-
-cdef class ShardStates:
-    """What the next record of each shard gets: its index and the earliest arrival time, by shard number.
-
-    Snapshot (little-endian): u32 rows, then for each shard u32 shard, u32 flags, u64 next index,
-    i64 last arrival ms.
-    """
-
-    def __cinit__(self):
-        self.states = NULL
-        self.capacity = 0
-
-    def __dealloc__(self):
-        free(self.states)
-
-    cdef int reserve(self, Py_ssize_t shard) except -1:
-        cdef Py_ssize_t wanted = self.capacity or 4
-        cdef shard_state *grown
-        if shard < self.capacity:
-            return 0
-        if shard >= 1 << 31:
-            raise ValueError(f"shard number {shard} is above 2**31 - 1")
-        while wanted <= shard:
-            wanted *= 2
-        grown = <shard_state *>realloc(self.states, wanted * sizeof(shard_state))
-        if grown == NULL:
-            raise MemoryError()
-        memset(grown + self.capacity, 0, (wanted - self.capacity) * sizeof(shard_state))
-        self.states = grown
-        self.capacity = wanted
-        return 0
-
-    def get(self, Py_ssize_t shard):
-        """(next index, last arrival ms, flags) of a shard; zeroes for one that was never seen."""
-        if not 0 <= shard < self.capacity:
-            return (0, 0, 0)
-        return (self.states[shard].next_index, self.states[shard].last_arrival_ms, self.states[shard].flags)
-
-    def set(self, Py_ssize_t shard, uint64_t next_index, int64_t last_arrival_ms, uint32_t flags):
-        self.reserve(shard)
-        self.states[shard] = shard_state(next_index, last_arrival_ms, flags, 1)
-
-    def shards(self):
-        """The numbers of all shards seen so far."""
-        return [i for i in range(self.capacity) if self.states[i].known]
-
-    def advance(self, uint64_t step):
-        """Move every shard's next index ahead, so that no number is used twice after a lost tail."""
-        cdef Py_ssize_t i
-        for i in range(self.capacity):
-            if self.states[i].known:
-                self.states[i].next_index += step
-
-    def dump(self):
-        """The snapshot's bytes."""
-        parts = [struct.pack("<IIQq", i, self.states[i].flags, self.states[i].next_index,
-                             self.states[i].last_arrival_ms)
-                 for i in range(self.capacity) if self.states[i].known]
-        return struct.pack("<I", len(parts)) + b"".join(parts)
-
-    def load(self, bytes data):
-        """Take over a snapshot; returns how many of its bytes were used. ValueError if it is malformed."""
-        if len(data) < 4:
-            raise ValueError("the shard snapshot is cut short")
-        (count,) = struct.unpack_from("<I", data)
-        if len(data) < 4 + 24 * count:
-            raise ValueError("the shard snapshot is cut short")
-        for shard, flags, next_index, arrival in struct.iter_unpack("<IIQq", data[4:4 + 24 * count]):
-            self.set(shard, next_index, arrival, flags)
-        return 4 + 24 * count
-
-    def copy(self):
-        other = ShardStates()
-        if self.capacity:
-            other.reserve(self.capacity - 1)
-            memcpy(other.states, self.states, self.capacity * sizeof(shard_state))
-        return other
 
 
 cdef class FrameTable:
@@ -523,64 +445,6 @@ cdef class Tail:
         if offset < self.kept or offset + size > self.appended:
             return None
         return PyBytes_FromStringAndSize(<const char *>hr_ring_at(&self.ring, offset), size)
-
-
-def lane_entries(Entries entries, uint32_t ordinal):
-    """How many of routed entries belong to a lane."""
-    if ordinal >= entries.lane_count:
-        raise ValueError(f"lane {ordinal} of entries that were routed to {entries.lane_count} lanes")
-    return entries.lane_start[ordinal + 1] - entries.lane_start[ordinal]
-
-
-def without_first(Entries entries, uint32_t ordinal, Py_ssize_t skip):
-    """Routed entries that are those of one lane without the first `skip` of them in the order of the request.
-
-    The bytes belong to `entries`, which must outlive the result. Indexes are set in the result only.
-    """
-    cdef Py_ssize_t start = entries.lane_start[ordinal]
-    cdef Py_ssize_t total = lane_entries(entries, ordinal)
-    cdef Entries rest = Entries()
-    cdef Py_ssize_t i
-    cdef Py_ssize_t at = 0
-    threshold = sorted([entries.order[start + i] for i in range(total)])[skip] if skip < total else entries.count
-    rest.reserve(max(total - skip, 1))
-    rest.count = max(total - skip, 0)
-    rest.order_reserve(entries.lane_count)
-    for i in range(total):
-        if entries.order[start + i] >= threshold:
-            rest.entry[at] = entries.entry[entries.order[start + i]]
-            rest.order[at] = <uint32_t>at
-            at += 1
-    rest.lane_count = entries.lane_count
-    for i in range(entries.lane_count + 1):
-        rest.lane_start[i] = <uint32_t>at if i > <Py_ssize_t>ordinal else 0
-    rest.owners.append(entries)
-    return rest
-
-
-def entries_slice(Entries entries, Py_ssize_t start, Py_ssize_t stop):
-    """The entries from `start` to `stop` as entries of their own, not routed; the bytes are shared.
-
-    Cost: 64 bytes copied an entry.
-    """
-    cdef Entries part = Entries()
-    if not 0 <= start <= stop <= entries.count:
-        raise ValueError(f"slice {start} … {stop} of {entries.count} entries")
-    part.reserve(max(stop - start, 1))
-    memcpy(part.entry, entries.entry + start, (stop - start) * sizeof(hr_entry))
-    part.count = stop - start
-    part.owners.append(entries)
-    return part
-
-
-def entry_sizes(Entries entries):
-    """Bytes of data and key of each entry, int64."""
-    cdef Py_ssize_t i
-    sizes = np.empty(entries.count, np.int64)
-    cdef int64_t[::1] view = sizes
-    for i in range(entries.count):
-        view[i] = <int64_t>entries.entry[i].data_size + entries.entry[i].key_size
-    return sizes
 
 
 def check_frames(data, Py_ssize_t start, uint32_t salt, uint32_t previous, bint bodies=True):

@@ -53,7 +53,7 @@ import numpy as np
 
 from headrace.core import _frames
 from headrace.core._batch import RecordBatch
-from headrace.core._frames import ShardStates
+from headrace.core._states import ShardStates
 from headrace.disk import Disk, read_all, write_all
 from headrace.errors import Corrupt, Unsupported
 from headrace.log.failpoints import reach

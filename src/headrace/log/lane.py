@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from headrace import limits
-from headrace.core import _frames
+from headrace.core import _entry_parts, _frames
 from headrace.core._entries import Entries, Router
 from headrace.errors import Fenced
 from headrace.log.failpoints import reach
@@ -133,14 +133,14 @@ class Lane(LaneSegments):
         with self._write_lock:
             self._ready()
             stamp = sequence = 0
-            count = _frames.lane_entries(entries, ordinal) if entries is not None else 0
+            count = _entry_parts.lane_entries(entries, ordinal) if entries is not None else 0
             if producer is not None:
                 known = self._check_producer(producer)
                 stamp = producer[0] << PRODUCER_EPOCH_BITS | producer[1]
                 sequence = producer[2] + max(count, 1) - 1
                 already = min(max(known + 1 - producer[2], 0), count)
                 if already and entries is not None:
-                    entries = _frames.without_first(entries, ordinal, already)
+                    entries = _entry_parts.without_first(entries, ordinal, already)
                     count -= already
                 if producer[2] + max(count, 1) <= known + 1 and not count:
                     stamp = 0 if not positions else stamp

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.core._batch import RecordBatch
-from headrace.core._frames import ShardStates, Tail
+from headrace.core._frames import Tail
+from headrace.core._states import ShardStates
 from headrace.disk import read_all
 from headrace.errors import Corrupt
 from headrace.log.cold import ColdSegment

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from headrace import limits
 from headrace.core import _frames
-from headrace.core._frames import ShardStates, Tail
+from headrace.core._frames import Tail
+from headrace.core._states import ShardStates
 from headrace.disk import write_all
 from headrace.errors import Backpressure, Closed, Corrupt, Error, Fenced, StorageError, Unsupported
 from headrace.log.failpoints import reach

@@ -31,7 +31,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.core import _frames
-from headrace.core._frames import FrameTable, ShardStates
+from headrace.core._frames import FrameTable
+from headrace.core._states import ShardStates
 from headrace.disk import Disk, read_all
 from headrace.errors import Corrupt
 from headrace.log.cold import ColdSegment

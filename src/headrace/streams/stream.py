@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from headrace.core._entries import Entries, Router
-from headrace.core._frames import lane_entries
+from headrace.core._entry_parts import lane_entries
 from headrace.errors import Backpressure, Error, NotFound
 from headrace.streams import document as documents
 from headrace.streams import topology
