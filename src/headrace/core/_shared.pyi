@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
-from collections.abc import Buffer
 from typing import final
+
+from typing_extensions import Buffer
 
 @final
 class SharedWords:
