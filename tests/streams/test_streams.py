@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from headrace import limits
+from headrace import limits, telemetry
 from headrace.core._entries import Entries
 from headrace.errors import (
     AlreadyExists,
@@ -169,6 +169,27 @@ def test_an_append_says_which_records_were_accepted(kinesis):
     stream._lanes[:] = [Refusing(StorageError("broken")), one]
     with pytest.raises(StorageError):
         stream.append(entries_of(*"abcdefgh"))
+
+
+def counted(name):
+    """What the process has counted, as its metrics show it."""
+    found = re.search(rf"^{name} ([0-9.e+]+)$", telemetry.render().decode(), re.MULTILINE)
+    return float(found[1]) if found else 0
+
+
+def test_accepted_and_refused_records_are_counted_once_a_batch(kinesis):
+    names = ("headrace_records_appended_total", "headrace_records_refused_total")
+    for shards in (1, 2):
+        before = [counted(name) for name in names]
+        stream = kinesis.streams.create(f"s{shards}", shards)
+        stream.append(entries_of(*"abcdefgh"))
+        stream.lanes[0] = Refusing(Backpressure("full"))
+        with pytest.raises(Backpressure):
+            stream.append(entries_of(*"abcdefgh"))
+        appended, refused = (counted(name) - was for name, was in zip(names, before, strict=True))
+        assert appended == stream.records_in
+        assert appended + refused == 16
+        assert refused > 0
 
 
 def test_a_deleted_stream_takes_no_records(kinesis):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from headrace import telemetry
 from headrace.core._entries import Entries, Router
 from headrace.core._entry_parts import lane_entries
 from headrace.errors import Backpressure, Error, NotFound
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from headrace.streams.streams import Streams
 
 
+_APPENDED = telemetry.counter("headrace_records_appended_total", "Records that streams took in.")
+_REFUSED = telemetry.counter("headrace_records_refused_total", "Records that a full or failed lane refused.")
+
+
 class Stream:
     """One stream of a store.
 
@@ -41,6 +46,7 @@ class Stream:
         version: grows with every change of the table.
         records_in: records accepted since the store was opened.
         record_size_max: bytes of data and key that a record may have.
+        spreads: whether partition keys are ignored and records spread evenly.
     """
 
     __slots__ = (
@@ -54,6 +60,7 @@ class Stream:
         "name",
         "record_size_max",
         "records_in",
+        "spreads",
         "streams",
         "table",
         "version",
@@ -66,6 +73,7 @@ class Stream:
         self.table: ShardTable = document.table()
         self.version = 0
         self.record_size_max = document.record_size_max
+        self.spreads = document.distribution == AUTO
         self.records_in = 0
         self.deleted = False
         self.lock = threading.Lock()
@@ -150,15 +158,16 @@ class Stream:
             router = self._router or self.router
             lanes = self._lanes or self.lanes
             router.route(entries)
-            self.records_in += entries.count
             if len(lanes) == 1:
                 lane = lanes[0]
                 try:
                     offset = lane.append(entries, router, 0)
                 except Error as error:
-                    self.records_in -= entries.count
+                    _REFUSED.add(entries.count)
                     return router, [], {0: error}
                 self._framed[0] = offset
+                self.records_in += entries.count
+                _APPENDED.add(entries.count)
                 return router, [(lane, offset)], {}
             return self._append_lanes(entries, router, lanes)
 
@@ -167,6 +176,7 @@ class Stream:
     ) -> tuple[Router, list[tuple[Lane, int]], dict[int, Error]]:
         offsets: list[tuple[Lane, int]] = []
         failures: dict[int, Error] = {}
+        refused = 0
         for ordinal in range(router.lane_count):
             count = lane_entries(entries, ordinal)
             if not count:
@@ -176,10 +186,15 @@ class Stream:
                 offset = lane.append(entries, router, ordinal)
             except Error as error:
                 failures[ordinal] = error
-                self.records_in -= count
+                refused += count
             else:
                 self._framed[ordinal] = offset
                 offsets.append((lane, offset))
+        accepted = entries.count - refused
+        self.records_in += accepted
+        _APPENDED.add(accepted)
+        if refused:
+            _REFUSED.add(refused)
         return router, offsets, failures
 
     def refused(self, entries: Entries, router: Router, failures: dict[int, Error]) -> np.ndarray[Any, Any]:
@@ -211,11 +226,6 @@ class Stream:
         turn = self._turn
         self._turn = (turn + count) % len(shards)
         return [shards[(turn + i) % len(shards)].start for i in range(count)]
-
-    @property
-    def spreads(self) -> bool:
-        """Whether the stream ignores partition keys when it picks a shard."""
-        return self.document.distribution == AUTO
 
     # --- shards ---
 
