@@ -172,9 +172,8 @@ def get_records(streams: Streams, request: Request) -> Answer:
         index = int(batch.ordinals[-1]) + 1
         if index < end:
             behind_ms = max(now_ms - batch.arrival[-1].astype("int64").item(), 1)
-    elif index < end:
-        index = end  # nothing is kept in between: the numbers moved on after a crash
-    over = not shard.open and index >= end
+    # An empty batch before the end: numbers moved on after a crash and nothing is kept in between.
+    over = not shard.open and (index >= end or not len(batch))
     body = get_records_answer(
         batch,
         shard=shard.number,
