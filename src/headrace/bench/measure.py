@@ -28,13 +28,12 @@ def existing(url: str, name: str | None = None) -> TargetMaker:
 
     @contextlib.contextmanager
     def make() -> Iterator[Target]:
-        endpoint = Endpoint(url)
-        endpoint.delete_stream("headrace-bench")
+        target = Target(name or url, Endpoint(url))
         try:
-            yield Target(name or url, endpoint)
+            yield target
         finally:
             with contextlib.suppress(OSError):
-                endpoint.delete_stream("headrace-bench")
+                target.endpoint.delete_stream(target.stream)
 
     return make
 
@@ -115,6 +114,39 @@ def measure(
             f"{workload} on {target.name}, run {number + 1} of {repeat}: {run.verdict}, {first[0]} {first[1]:,.0f}"
         )
     assert report is not None
+    return report
+
+
+def measure_calls(
+    workload: str,
+    options: Options,
+    *,
+    repeat: int,
+    directory: Path,
+    durability: str = "process",
+    note: Note = lambda text: None,
+) -> Report:
+    """Run an embedded workload `repeat` times, in this process, on a core of its own with the threads it starts."""
+    from headrace.bench.disk import disk
+    from headrace.bench.embedded import embedded_put, headrace
+
+    durability = "disk" if workload == "disk" else durability
+    report = Report(
+        workload=workload,
+        target="headrace",
+        mode="calls",
+        durability=durability,
+        command=["headrace", *sys.argv[1:]],
+        parameters=asdict(options),
+        machine=machine.facts(directory),
+    )
+    for number in range(repeat):
+        if workload == "disk":
+            run = disk(directory, options)
+        else:
+            run = embedded_put(directory, options, headrace(durability, options.shards))
+        report.runs.append(run)
+        note(f"{workload}, run {number + 1} of {repeat}: {run.verdict}")
     return report
 
 

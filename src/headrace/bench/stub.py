@@ -102,9 +102,12 @@ class Stub:
                 operation = {name.lower(): name for name in OPERATIONS}[fields["x-amz-target"].split(".")[1]]
                 if self.delay and operation in ("PutRecord", "PutRecords", "GetRecords"):
                     await asyncio.sleep(self.delay)
-                answer = json.dumps(self.call(operation, json.loads(body))).encode()
                 turn += 1
-                writer.write(chunked(answer) if turn % 4 == 0 else plain(answer))
+                try:
+                    answer = json.dumps(self.call(operation, json.loads(body))).encode()
+                    writer.write(chunked(answer) if turn % 4 == 0 else plain(answer))
+                except KeyError:
+                    writer.write(plain(b'{"__type":"ResourceNotFoundException"}', b"400 Bad Request"))
                 await writer.drain()
         writer.close()
 
@@ -120,8 +123,8 @@ OPERATIONS = (
 )
 
 
-def plain(body: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+def plain(body: bytes, status: bytes = b"200 OK") -> bytes:
+    return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
 
 
 def chunked(body: bytes) -> bytes:

@@ -27,7 +27,6 @@ OTHERS_MAX = 0.05  # share of the used cores that other processes may take befor
 STEAL_MAX = 0.01
 SLIP_MAX_MS = 1.0
 SLIP_FLOOR_MS = 0.05  # less than one wake-up costs: no schedule can be kept closer than this
-STREAM = "headrace-bench"
 
 SHAPES = {"put-1k": requests.PUT_1K, "put-100": requests.PUT_100, "put-single": requests.PUT_SINGLE}
 
@@ -42,6 +41,7 @@ class Target:
     durability: str = "unknown"
     directory: Path | None = None
     description: dict[str, Any] = field(default_factory=dict)
+    stream: str = field(default_factory=lambda: f"headrace-bench-{time.time_ns():x}")
 
     def usage(self) -> Usage | None:
         return self.server.usage() if self.server else None
@@ -103,7 +103,7 @@ def read_back(target: Target, ledger: Ledger, options: Options, producers: int) 
         target.endpoint.address,
         ledger,
         producers=producers,
-        iterators=target.endpoint.iterators(STREAM),
+        iterators=target.endpoint.iterators(target.stream),
         read_head=target.endpoint.head("GetRecords"),
         poll_interval=options.poll_interval,
     )
@@ -130,9 +130,14 @@ def read_back(target: Target, ledger: Ledger, options: Options, producers: int) 
 def put(target: Target, shape: Shape, options: Options) -> tuple[Run, Ledger]:
     """Put for a while, closed or open loop, then read everything back."""
     endpoint = target.endpoint
-    endpoint.create_stream(STREAM, options.shards)
+    endpoint.create_stream(target.stream, options.shards)
     plan = requests.http_plan(
-        endpoint, STREAM, shape, writers=options.connections, seed=options.seed, pool_bytes=options.pool_bytes
+        endpoint,
+        target.stream,
+        shape,
+        writers=options.connections,
+        seed=options.seed,
+        pool_bytes=options.pool_bytes,
     )
     bound = requests_bound(shape, options)
     ledger = Ledger(plan, bound)
@@ -140,7 +145,7 @@ def put(target: Target, shape: Shape, options: Options) -> tuple[Run, Ledger]:
         endpoint.address,
         ledger,
         writers=options.connections,
-        iterators=endpoint.iterators(STREAM) if options.follow else (),
+        iterators=endpoint.iterators(target.stream) if options.follow else (),
         read_head=endpoint.head("GetRecords") if options.follow else b"",
         poll_interval=options.poll_interval,
     )
