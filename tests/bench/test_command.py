@@ -148,3 +148,78 @@ def test_a_server_that_never_gets_ready_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("headrace.bench.target.READY_SECONDS", 0.3)
     with pytest.raises(TargetFailed, match="not ready"):
         Server([sys.executable, "-c", "import time; time.sleep(60)"])
+
+
+def test_a_headrace_server_is_started_measured_and_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "put-1k",
+        "--records",
+        "20000",
+        "--repeat",
+        "1",
+        "--allow-noise",
+        "--no-pin",
+        "--directory",
+        str(tmp_path),
+    )
+    assert bench(*words, "--durability", "disk", "-o", "json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["durability"] == "disk"
+    assert printed["runs"][0]["details"]["check"]["read"] == 20000
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sustained_run_has_its_limits_and_reads_while_it_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "put-100",
+        "--sustained",
+        "--seconds",
+        "1",
+        "--allow-noise",
+        "--no-pin",
+        "--directory",
+        str(tmp_path),
+    )
+    assert bench(*words, "-o", "json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["parameters"]["target"]["environment"]["HEADRACE__STREAMS__ON_FULL"] == "drop_oldest"
+    check = printed["runs"][0]["details"]["check"]
+    assert check["read"] == check["acknowledged"] > 0
+
+
+def test_the_embedded_workloads_check_what_they_put(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "embedded-put",
+        "--records",
+        "30000",
+        "--repeat",
+        "1",
+        "--directory",
+        str(tmp_path),
+        "-o",
+        "json",
+    )
+    assert bench(*words) == 0
+    printed = json.loads(capsys.readouterr().out)
+    for name in ("batches", "keyed_batches", "lists", "producer"):
+        assert printed["runs"][0]["details"][name]["check"]["read"] == 30000
+        assert printed["median"][f"{name}_records_per_s"] > 0
+
+
+def test_the_disk_promise_is_held_against_plain_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.bench.disk.BATCHES", (64,))
+    monkeypatch.setattr("headrace.bench.disk.BYTES_A_TURN", 1 << 20)
+    monkeypatch.setattr("headrace.bench.disk.WARM_BYTES", 1 << 20)
+    assert bench("disk", "--repeat", "1", "--directory", str(tmp_path), "-o", "json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["durability"] == "disk"
+    assert printed["median"]["put_64_of_plain"] > 0
+    assert printed["runs"][0]["details"]["put_64"]["check"]["lost"] == 0

@@ -126,6 +126,7 @@ def plain_disk(
     size: int,
     count: int,
     *,
+    offset: int = 0,
     block: Iterable[int] | bytes | None = None,
     sync: bool = True,
 ) -> Histogram: ...

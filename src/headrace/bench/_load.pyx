@@ -8,6 +8,7 @@ from libc.math cimport ceil
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
+from posix.types cimport off_t
 
 import os
 import socket
@@ -437,11 +438,11 @@ cdef class Load:
         }
 
 
-def plain_disk(path, Py_ssize_t size, uint64_t count, *, block=None, bint sync=True):
+def plain_disk(path, Py_ssize_t size, uint64_t count, *, uint64_t offset=0, block=None, bint sync=True):
     """Write `count` blocks of `size` bytes into a prewritten file, fdatasync behind each; returns a Histogram.
 
-    The file at `path` must be at least size * count bytes long and stays as it is in length. block: the bytes
-    to write (corpus records by default). Raises OSError.
+    The file at `path` must be at least offset + size * count bytes long and stays as long as it is. block: the
+    bytes to write (corpus records by default). Raises OSError.
     """
     cdef Histogram durations = Histogram()
     cdef int failed, fd
@@ -456,10 +457,10 @@ def plain_disk(path, Py_ssize_t size, uint64_t count, *, block=None, bint sync=T
     bytes_at = <uint8_t *>cnp.PyArray_DATA(<cnp.ndarray>held)
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        if os.fstat(fd).st_size < size * count:
-            raise ValueError(f"{path} is shorter than {size * count} bytes: write it first")
+        if <uint64_t>os.fstat(fd).st_size < offset + size * count:
+            raise ValueError(f"{path} is shorter than {offset + size * count} bytes: write it first")
         with nogil:
-            failed = hr_plain_disk(fd, bytes_at, size, count, 0, sync, durations.histogram)
+            failed = hr_plain_disk(fd, bytes_at, size, count, <off_t>offset, sync, durations.histogram)
     finally:
         os.close(fd)
     if failed:

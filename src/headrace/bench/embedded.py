@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -49,10 +49,10 @@ class Headrace:
 
     name = "headrace"
 
-    def __init__(self, directory: Path, durability: str, shards: int) -> None:
+    def __init__(self, directory: Path, durability: Literal["process", "disk"], shards: int) -> None:
         import headrace
 
-        self._store = headrace.open(directory, durability=durability)  # type: ignore[attr-defined]
+        self._store = headrace.open(directory, durability=durability)
         self._stream = self._store.stream("bench", shards=shards)
 
     def put_batch(self, data: Any, keys: Any) -> None:
@@ -83,7 +83,7 @@ class Headrace:
 Opener = Callable[[Path], Log]
 
 
-def headrace(durability: str, shards: int) -> Opener:
+def headrace(durability: Literal["process", "disk"], shards: int) -> Opener:
     return lambda directory: Headrace(directory, durability, shards)
 
 

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from headrace.bench import machine
 from headrace.bench.endpoint import Endpoint
@@ -123,7 +123,7 @@ def measure_calls(
     *,
     repeat: int,
     directory: Path,
-    durability: str = "process",
+    durability: Literal["process", "disk"] = "process",
     note: Note = lambda text: None,
 ) -> Report:
     """Run an embedded workload `repeat` times, in this process, on a core of its own with the threads it starts."""

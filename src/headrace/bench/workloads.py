@@ -166,6 +166,7 @@ def put(target: Target, shape: Shape, options: Options) -> tuple[Run, Ledger]:
         run.details["target_rss_anonymous_mb"] = after.rss_anonymous_bytes / 1e6
     if target.directory:
         run.details["store_after_put"] = store_bytes(target.directory)
+        run.figures["not_yet_compressed_mb"] = run.details["store_after_put"]["raw_bytes"] / 1e6
     if not options.follow:
         run.details["read_back"] = read_back(target, ledger, options, options.connections)
         run.figures["read_back_records_per_s"] = run.details["read_back"]["records_per_s"]

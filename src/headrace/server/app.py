@@ -120,7 +120,7 @@ def open_streams(log: Log, config: Config, clock: Clock) -> Streams:
         region=config.streams.region or os.environ.get("AWS_REGION") or "us-east-1",
         defaults=StreamDefaults(
             durability=config.store.durability,
-            max_bytes=config.streams.max_bytes,
+            max_bytes=None if config.streams.max_bytes is None else int(config.streams.max_bytes),
             on_full=config.streams.on_full,
         ),
     )
