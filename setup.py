@@ -48,7 +48,10 @@ def extension(module: str, kernels: list[str]) -> Extension:
     flags = ["-std=c11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden"]
     flags += ["-O1", "-g"] if SANITIZE else ["-O3"]
     links: list[str] = []
-    macros: list[tuple[str, str | None]] = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("_GNU_SOURCE", None)]
+    macros: list[tuple[str, str | None]] = [
+        ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
+        ("_GNU_SOURCE", None),
+    ]
     if not (DEBUG or SANITIZE):
         macros.append(("NDEBUG", None))
     else:

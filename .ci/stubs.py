@@ -25,6 +25,7 @@ ALLOWED = r"""
 .*\.__new__
 .*\.__hash__
 .*\.__(eq|ne|lt|le|gt|ge)__
+.*\.__buffer__
 """
 
 

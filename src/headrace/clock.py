@@ -50,7 +50,9 @@ class FrozenClock:
     def advance(self, milliseconds: int) -> None:
         """Move both clocks forward."""
         if milliseconds < 0:
-            raise ValueError(f"advance() moves forward only; got {milliseconds} ms; use jump() for the wall clock")
+            raise ValueError(
+                f"advance() moves forward only; got {milliseconds} ms; use jump() for the wall clock"
+            )
         self._now_ms += milliseconds
         self._monotonic_ns += milliseconds * 1_000_000
 

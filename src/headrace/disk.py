@@ -82,7 +82,7 @@ class SystemDisk:
         else:  # macOS: fsync only reaches the drive's cache
             import fcntl
 
-            fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+            fcntl.fcntl(file, getattr(fcntl, "F_FULLFSYNC"))  # noqa: B009 - macOS only
 
     def sync_directory(self, path: Path) -> None:
         file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

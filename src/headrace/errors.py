@@ -153,7 +153,14 @@ class SQLError(CallerError):
     code = "CodeValidationException"
 
     def __init__(
-        self, message: str, *, line: int = 0, column: int = 0, caret: str = "", hint: str = "", code: str | None = None
+        self,
+        message: str,
+        *,
+        line: int = 0,
+        column: int = 0,
+        caret: str = "",
+        hint: str = "",
+        code: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.line = line
@@ -184,7 +191,9 @@ class Backpressure(RemoteError):
     code = "ProvisionedThroughputExceededException"
     status = 400
 
-    def __init__(self, message: str, *, accepted: Any = None, retry_after: float = 0.1, hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, accepted: Any = None, retry_after: float = 0.1, hint: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.accepted = accepted
         self.retry_after = retry_after

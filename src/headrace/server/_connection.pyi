@@ -3,7 +3,7 @@
 from asyncio import AbstractEventLoop, BaseTransport, BufferedProtocol
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, type_check_only
 
 from headrace.server._answers import AnswerWriter, Outlet, Route
 from headrace.server._buffers import BufferPool
@@ -11,6 +11,7 @@ from headrace.server._commit import Committer
 
 METHODS: tuple[str, ...]
 
+@type_check_only
 class Application(Protocol):
     def resolve(self, target: bytes) -> Route | tuple[int, str, str]: ...
     def host_allowed(self, host: bytes) -> bool: ...
