@@ -66,6 +66,14 @@ columns_max = 1024  # wanted fields of one scan
 
 # --- SQL ---
 sql_text_size_max = 100 * KIB
+sql_depth_max = 24  # parentheses, CASE and signs within one another; sqlglot recurses about 20 calls for each
+sql_terms_max = 100  # operators in a row, as in 1 + 1 + 1 + …
+sql_columns_max = 1000  # of a table or result
+sql_discovery_records_max = 1000  # looked at for a schema
+sql_groups_max = 4_000_000  # open groups of a query: all windows and keys together
+sql_errors_kept_max = 1000  # error rows and late rows kept to be looked at, each
+sql_output_records_max = 10_000  # in one group of an output
+sql_state_inline_size_max = 64 * KIB  # open windows kept with a position; beyond, they are read again
 
 assert record_size_max + partition_key_size_max <= frame_record_size_max
 assert put_records_size_max <= http_body_size_max

@@ -40,6 +40,11 @@ NAMES = (
     "topology.after_intent",  # the catalogue knows what is intended, the lane nothing
     "topology.after_group",  # CLOSE and OPEN stand in the lane, the catalogue is behind
     "topology.after_commit",
+    "sql.plan.before",  # a step's rows are made, nothing of it is in the log
+    "sql.plan.after",  # its plan stands in the output's home lane
+    "sql.lane.before",  # between two lanes of a step
+    "sql.home.before",  # all but the home lane have their rows
+    "sql.home.after",  # the step is complete, the query does not know yet
 )
 
 _armed: dict[str, Callable[[], None]] | None = None
