@@ -35,10 +35,12 @@ MODULES: dict[str, list[str]] = {
     "headrace.core._states": [],
     "headrace.core._wire": ["base64", "sequence", "wire_scan", "wire_write"],
     "headrace.core._http": ["http_head"],
+    "headrace.server._answering": [],
     "headrace.server._answers": [],
     "headrace.server._buffers": [],
     "headrace.server._commit": [],
     "headrace.server._connection": [],
+    "headrace.server._context": [],
     "headrace.bench._load": ["answer", "corpus", "histogram", "ledger", "load", "plain_disk"],
 }
 

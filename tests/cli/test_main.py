@@ -25,7 +25,7 @@ def test_every_command_of_the_table_that_is_offered_has_help_with_an_example(cap
     for name in cli.available():
         assert cli.main([name, "--help"]) == 0
         out = capsys.readouterr().out
-        assert f"headrace {name}" in out and "example:" in out
+        assert f"headrace {name}" in out and "\nexample" in out
 
 
 def test_the_overview_lists_commands_and_exit_codes(capsys):

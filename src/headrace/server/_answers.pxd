@@ -45,6 +45,7 @@ cdef class AnswerWriter:
     cdef int write(self, Slot slot, list parts) except -1
 
 
+cdef int64_t now_ns() noexcept
 cdef Slot new_slot(Outlet outlet, Route route)
 cdef int finish(Slot slot, int status, object body, bytes content_type) except -1
 cdef int finish_error(Slot slot, int status, str code, str message, bytes content_type) except -1

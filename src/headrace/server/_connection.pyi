@@ -1,65 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
-from asyncio import AbstractEventLoop, BaseTransport, BufferedProtocol
-from collections.abc import Callable
-from concurrent.futures import Executor
-from typing import Any, Protocol, final, type_check_only
+from asyncio import BaseTransport
+from typing import Any, final
 
-from headrace.server._answers import AnswerWriter, Outlet, Route
-from headrace.server._buffers import BufferPool
-from headrace.server._commit import Committer
+from headrace.server._answering import Answering
 
 METHODS: tuple[str, ...]
 
-@type_check_only
-class Application(Protocol):
-    def resolve(self, target: bytes) -> Route | tuple[int, str, str]: ...
-    def host_allowed(self, host: bytes) -> bool: ...
-    def origin_allowed(self, origin: bytes, host: bytes) -> bool: ...
-    def content_type(self, content_type: bytes) -> bytes | None: ...
-    def page(self, method: str, path: bytes) -> tuple[int, bytes, bytes, bytes | None]: ...
-
 @final
-class Context:
-    pool: BufferPool
-    committer: Committer
-    writer: AnswerWriter
-    connections: set[Connection]
-    tick_seconds: float
-    body_size_max: int
-    connections_max: int
-    accepted: int
-    requests: int
-    bytes_in: int
-    refused: int
-    timeouts: int
-    continued: int
-    turned_away: int
-    def __init__(
-        self,
-        loop: AbstractEventLoop,
-        application: Application,
-        answer_type: type[Any],
-        pending_type: type[Any],
-        pool: BufferPool,
-        committer: Committer,
-        executor_factory: Callable[[], Executor],
-        *,
-        times: dict[str, float],
-        body_size_max: int,
-        connections_max: int,
-        tick_seconds: float = 0.25,
-    ) -> None: ...
-    def connection(self) -> BufferedProtocol: ...
-    def tick(self) -> None: ...
-    def begin_stop(self) -> None: ...
-    def abort(self) -> int: ...
-    @property
-    def routes_seen(self) -> list[Route]: ...
-
-@final
-class Connection(Outlet):
-    def __init__(self, context: Context) -> None: ...
+class Connection(Answering):
     def connection_made(self, transport: BaseTransport) -> None: ...
     def connection_lost(self, error: Exception | None) -> None: ...
     def get_buffer(self, hint: int) -> Any: ...
@@ -67,6 +16,3 @@ class Connection(Outlet):
     def eof_received(self) -> bool: ...
     def pause_writing(self) -> None: ...
     def resume_writing(self) -> None: ...
-    def room(self) -> None: ...
-    def expire(self) -> None: ...
-    def begin_stop(self) -> None: ...

@@ -13,9 +13,8 @@ States of the reading side (`state`), each with the deadline that ends it:
                 is not lost to a reset (RFC 9112 9.6)
     CLOSED      the transport is gone
 
-Each request owes one Slot. Slots form a list in request order; a finished slot leaves when all before it
-have left, and everything that may leave goes out in one write. At most PIPELINE_MAX answers are owed: then
-reading pauses, as it does while the client does not read its answers or no room is left for bodies.
+At most PIPELINE_MAX answers are owed: then reading pauses, as it does while the client does not read its
+answers or no room is left for bodies.
 
 Buffers: reads go into a 64 KiB buffer that is borrowed from the pool for as long as it holds something, so
 an idle connection owns none. A body that does not fit gets a buffer of its size once, and the kernel
@@ -27,10 +26,7 @@ memoryview; the rest is the service and two system calls.
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.string cimport memcmp, memcpy, memmove
-
-import asyncio
-import logging
+from libc.string cimport memcmp, memcpy
 
 from headrace.core._http cimport (
     HR_HTTP_AUTHORIZATION,
@@ -53,154 +49,39 @@ from headrace.core._http cimport (
     parse_head,
     parse_trailer_line,
 )
-from headrace.server._answers cimport AnswerWriter, Outlet, Route, Slot, finish, finish_error, new_slot
-from headrace.server._buffers cimport Buffer, BufferPool
-from headrace.server._commit cimport Committer
-from headrace.errors import Error
+from headrace.server._answering cimport Answering
+from headrace.server._answers cimport Slot, finish, finish_error, new_slot, now_ns
+from headrace.server._buffers cimport Buffer
+from headrace.server._context cimport (
+    BODY,
+    CHUNK,
+    CHUNK_DATA,
+    CHUNK_END,
+    CLOSED,
+    HEAD,
+    LINGER,
+    PAUSED_PIPELINE,
+    PAUSED_ROOM,
+    PAUSED_WRITE,
+    PIPELINE_MAX,
+    SKIP,
+    TRAILER,
+    Context,
+)
 from headrace.server._buffers import SMALL_SIZE
 
-cdef extern from "<time.h>" nogil:
-    ctypedef long time_t
-    struct timespec:
-        time_t tv_sec
-        long tv_nsec
-    int CLOCK_MONOTONIC
-    int clock_gettime(int clock, timespec *result)
-
-DEF PIPELINE_MAX = 64
 DEF CACHE_MAX = 1024            # routes, hosts and content types remembered
 DEF SKIP_MAX = 1048576          # a refused body up to this size is read, so that the connection can go on
-DEF READY_MAX = 262144         # bytes of answers made before they are handed on, in one run of pipelined requests
+DEF READY_MAX = 262144          # bytes of answers made, in a run of pipelined requests, before they are sent
 DEF FRAMING_MAX = 1048576       # bytes of chunk lines and trailers beyond the data
 DEF NEVER = 0x7fffffffffffffff
 
-cdef enum:
-    HEAD = 0
-    BODY = 1
-    SKIP = 2
-    CHUNK = 3
-    CHUNK_DATA = 4
-    CHUNK_END = 5
-    TRAILER = 6
-    LINGER = 7
-    CLOSED = 8
-
-cdef enum:  # why reading is paused
-    PAUSED_PIPELINE = 1
-    PAUSED_WRITE = 2
-    PAUSED_ROOM = 4
-
 cdef Py_ssize_t SMALL = SMALL_SIZE
-cdef object get_logger = logging.getLogger
 METHODS = ("OTHER", "GET", "HEAD", "POST")
 
 
-cdef inline int64_t now_ns() noexcept:
-    cdef timespec at
-    clock_gettime(CLOCK_MONOTONIC, &at)
-    return <int64_t>at.tv_sec * 1000000000 + at.tv_nsec
-
-
-cdef class Context:
-    """What the connections of one event loop share.
-
-    application: Python object that decides (see server/router.py): `resolve(target) -> Route | (status,
-        code, message)`, `host_allowed(bytes) -> bool`, `origin_allowed(origin, host) -> bool`,
-        `content_type(bytes) -> bytes | None`, `page(method, path) -> (status, content_type, body, extra)`.
-    answer_type, pending_type: the classes that services answer with.
-    times: seconds by name: idle, head, body (no byte of it came), linger, write (the client does not read),
-        request (head to last byte of the body).
-    """
-
-    def __init__(self, loop, application, answer_type, pending_type, pool, committer, executor_factory, *,
-                 dict times, Py_ssize_t body_size_max, Py_ssize_t connections_max, double tick_seconds=0.25):
-        self.loop = loop
-        self.application = application
-        self.answer_type = answer_type
-        self.pending_type = pending_type
-        self.pool = pool
-        self.committer = committer
-        self.executor_factory = executor_factory
-        self.writer = AnswerWriter()
-        self.routes = {}
-        self.hosts = {}
-        self.content_types = {}
-        self.connections = set()
-        self.body_waiters = []
-        self.body_size_max = body_size_max
-        self.connections_max = connections_max
-        self.tick_seconds = tick_seconds
-        def ticks(name):
-            return max(1, round(times[name] / tick_seconds))
-        self.idle_ticks = ticks("idle")
-        self.head_ticks = ticks("head")
-        self.body_ticks = ticks("body")
-        self.linger_ticks = ticks("linger")
-        self.write_ticks = ticks("write")
-        self.request_ticks = ticks("request")
-
-    def connection(self):
-        """A protocol for one accepted socket."""
-        return Connection(self)
-
-    def tick(self):
-        """Called every `tick_seconds`: ends the phases that took too long (20 ns a connection)."""
-        cdef Connection connection
-        cdef list late = None
-        self.now += 1
-        for connection in self.connections:
-            if connection.buffer is not None:
-                connection.release_idle()
-            if connection.deadline <= self.now or connection.request_deadline <= self.now:
-                if late is None:
-                    late = []
-                late.append(connection)
-        if late is not None:
-            for connection in late:
-                connection.expire()
-
-    def begin_stop(self):
-        """No further requests: idle connections close now, others after the answers they are owed."""
-        cdef Connection connection
-        self.closing = True
-        for connection in list(self.connections):
-            connection.begin_stop()
-
-    def abort(self):
-        """End every connection at once; returns how many there were."""
-        cdef Connection connection
-        count = len(self.connections)
-        for connection in list(self.connections):
-            if connection.transport is not None:
-                connection.transport.abort()
-        return count
-
-    @property
-    def routes_seen(self):
-        """The Route of every X-Amz-Target answered so far, for metrics."""
-        return list(self.routes.values())
-
-    cdef Route route_of(self, bytes target):
-        """The route of a target, or None where there is none (the application then says why)."""
-        return <Route>self.routes.get(target)
-
-    cdef void give_buffer(self, Buffer buffer):
-        cdef Connection connection
-        self.pool.give(buffer)
-        if self.body_waiters:
-            waiters = self.body_waiters
-            self.body_waiters = []
-            for connection in waiters:
-                self.loop.call_soon(connection.room)
-
-
-cdef class Connection(Outlet):
-    """A BufferedProtocol; see the module's text."""
-
-    def __init__(self, Context context not None):
-        self.context = context
-        self.deadline = NEVER
-        self.request_deadline = NEVER
+cdef class Connection(Answering):
+    """The whole protocol: a BufferedProtocol of asyncio; see the module's text."""
 
     # --- what the loop calls ---
 
@@ -265,70 +146,6 @@ cdef class Connection(Outlet):
     def resume_writing(self):
         self.write_paused = False
         self.resume(PAUSED_WRITE)
-
-    # --- what the context calls ---
-
-    def room(self):
-        """Room for bodies may have come free."""
-        if self.state != CLOSED:
-            self.resume(PAUSED_ROOM)
-
-    def expire(self):
-        """The present phase took too long."""
-        cdef Context context = self.context
-        if self.transport is None:
-            return
-        if (self.write_paused or self.ended) and self.still_reads():
-            self.deadline = context.now + context.write_ticks
-            return
-        context.timeouts += 1
-        if self.write_paused or self.state == LINGER or self.ended:
-            self.transport.abort()
-        elif self.state == HEAD and not self.partial():
-            if self.first is None:
-                self.transport.close()  # idle, and nobody is owed anything
-            else:
-                self.deadline = NEVER   # the answer is ours to give; flush sets the next limit
-        else:
-            self.give_up(408, "RequestTimeoutException", "The request did not come in time")
-
-    cdef bint still_reads(self):
-        """Has the client read some of its answers since the last look? A slow one may take its time."""
-        cdef Py_ssize_t unsent = self.transport.get_write_buffer_size()
-        progress = unsent < self.unsent
-        self.unsent = unsent
-        return progress
-
-    cdef int release_idle(self) except -1:
-        """Give back a buffer that holds nothing: the loop asked for it and then found nothing to read."""
-        if not self.partial() and self.buffer.capacity == SMALL:
-            self.context.give_buffer(self.buffer)
-            self.buffer = None
-        return 0
-
-    cdef bint partial(self) noexcept:
-        """Has a part of a request come that is not consumed?"""
-        return self.buffer is not None and self.buffer.start < self.buffer.end
-
-    cdef int give_up(self, int status, str code, str message) except -1:
-        """Answer a request that will never be complete, and end the connection."""
-        cdef Slot slot = self.slot
-        if slot is None:
-            slot = new_slot(self, None)
-            self.owe(slot)
-        self.slot = None
-        self.ended = True
-        self.deadline = self.request_deadline = NEVER
-        slot.close = slot.linger = True
-        finish_error(slot, status, code, message + "; the connection is closed", slot.content_type)
-        return self.flush()
-
-    def begin_stop(self):
-        """Close if nothing is owed or under way; else after the answers."""
-        if self.transport is None:
-            return
-        if self.first is None and self.slot is None and not self.partial() and self.state == HEAD:
-            self.transport.close()
 
     # --- reading ---
 
@@ -667,177 +484,3 @@ cdef class Connection(Outlet):
         self.refused = True
         self.end_request()
         return 1
-
-    # --- answering ---
-
-    cdef int owe(self, Slot slot) except -1:
-        """Put the slot behind the others."""
-        if self.first is None:
-            self.first = slot
-        else:
-            self.last.next = slot
-        self.last = slot
-        self.owed += 1
-        return 0
-
-    cdef int dispatch(self, Buffer buffer, Py_ssize_t start, Py_ssize_t size) except -1:
-        """Hand the request to its service."""
-        cdef Slot slot = self.slot
-        cdef Route route = self.route
-        view = memoryview(b"") if buffer is None else buffer.body(start, size)
-        try:
-            if route.blocking:
-                result = self.context.loop.run_in_executor(
-                    self.context.executor_factory(), route.call, route.operation, bytes(view))
-            else:
-                result = route.call(route.operation, view)
-            self.take(slot, result)
-        except Exception as error:
-            self.fail(slot, error)
-        try:
-            view.release()
-        except BufferError:
-            pass  # somebody still looks at it: the buffer counts its exports and is not lent again
-        return 0
-
-    def fail(self, Slot slot not None, error):
-        """Answer an exception that a service let through."""
-        if isinstance(error, Error):
-            finish_error(slot, error.status, error.code, error.message, slot.content_type)
-            return
-        get_logger("headrace.server").error(
-            "%s failed", slot.route.operation if slot.route is not None else "a request", exc_info=error)
-        finish_error(slot, 500, "InternalFailure", "The request failed inside the server; its log says why",
-                     slot.content_type)
-
-    cdef int take(self, Slot slot, object result) except -1:
-        """Take a service's result: an answer, one that waits for lanes, or an awaitable of either."""
-        kind = type(result)
-        if kind is self.context.pending_type:
-            slot.body = result.body
-            self.context.committer.add(slot, result.offsets)
-        elif kind is self.context.answer_type:
-            slot.status = result.status
-            slot.body = result.body
-            slot.done = True
-            self.ready_bytes += len(result.body)
-        elif asyncio.isfuture(result) or asyncio.iscoroutine(result):
-            slot.body = b""
-            task = asyncio.ensure_future(result, loop=self.context.loop)
-            task.add_done_callback(lambda done: self.arrived(slot, done))
-        else:
-            raise TypeError(f"a service answered with {kind.__name__}; expected Answer, Pending or an awaitable")
-        return 0
-
-    def arrived(self, Slot slot not None, future):
-        """An awaited result is here."""
-        try:
-            self.take(slot, future.result())
-        except asyncio.CancelledError:
-            finish_error(slot, 500, "InternalFailure", "The server is stopping", slot.content_type)
-        except Exception as error:
-            self.fail(slot, error)
-        if slot.done:
-            self.flush()
-
-    cdef int flush(self) except -1:
-        """Write every answer whose turn has come, in one write."""
-        cdef Slot slot = self.first
-        cdef Context context = self.context
-        cdef Route route
-        cdef list parts
-        cdef bint linger = False
-        cdef int64_t now, taken
-        cdef int bucket
-        if slot is None or not slot.done or self.processing or self.transport is None:
-            return 0
-        parts = []
-        self.ready_bytes = 0
-        now = now_ns()
-        while slot is not None and slot.done and not self.sent_last:
-            if slot.route is not None:
-                route = slot.route
-                taken = now - slot.started_ns
-                route.nanoseconds += taken
-                route.answers[min(max(slot.status // 100, 0), 5)] += 1
-                taken //= 1000
-                bucket = 0
-                while taken > 1 and bucket < 27:
-                    taken >>= 1
-                    bucket += 1
-                route.buckets[bucket] += 1
-            context.writer.write(slot, parts)
-            self.owed -= 1
-            if slot.close:
-                self.sent_last = True
-                linger = slot.linger
-            slot = slot.next
-        self.first = slot
-        if slot is None:
-            self.last = None
-        if len(parts) == 1:
-            self.transport.write(parts[0])
-        else:
-            self.transport.writelines(parts)
-        if self.sent_last or (slot is None and (self.eof or (context.closing and self.state == HEAD
-                                                              and not self.partial()))):
-            return self.finish_connection(linger)
-        if slot is None and self.state == HEAD and not self.partial():
-            self.deadline = context.now + context.idle_ticks
-        if self.want_continue and slot is self.slot:
-            self.want_continue = False
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if self.reason_paused & PAUSED_PIPELINE and self.owed < PIPELINE_MAX // 2:
-            self.resume(PAUSED_PIPELINE)
-        return 0
-
-    # --- the end, and pauses ---
-
-    cdef int finish_connection(self, bint linger) except -1:
-        """The last answer is on its way: close, or first let the client finish sending."""
-        self.first = self.last = None
-        self.ended = True
-        self.request_deadline = NEVER
-        if linger and not self.eof:
-            self.state = LINGER
-            self.deadline = self.context.now + self.context.linger_ticks
-            if self.reason_paused:
-                self.reason_paused = 0
-                self.transport.resume_reading()
-            self.transport.write_eof()
-        else:
-            self.deadline = self.context.now + self.context.write_ticks
-            self.unsent = self.transport.get_write_buffer_size()
-            self.transport.close()
-        return 0
-
-    cdef int pause(self, int reason) except -1:
-        if not self.reason_paused and self.transport is not None and self.state != LINGER:
-            self.transport.pause_reading()
-        if self.state != LINGER:
-            self.reason_paused |= reason
-            if not self.write_paused:
-                self.deadline = NEVER  # it is the client who waits
-        return 0
-
-    cdef int resume(self, int reason) except -1:
-        if not self.reason_paused & reason:
-            return 0
-        self.reason_paused &= ~reason
-        if self.reason_paused or self.transport is None:
-            return 0
-        self.deadline = self.context.now + (
-            self.context.body_ticks if self.state != HEAD else
-            self.context.head_ticks if self.partial() else self.context.idle_ticks)
-        self.process()
-        if not self.reason_paused and self.transport is not None and not self.transport.is_closing():
-            self.transport.resume_reading()
-        return 0
-
-    cdef void drop_buffers(self):
-        if self.buffer is not None:
-            self.context.give_buffer(self.buffer)
-            self.buffer = None
-        if self.body is not None:
-            self.context.give_buffer(self.body)
-            self.body = None

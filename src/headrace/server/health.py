@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headrace import __version__, telemetry
-from headrace.server._connection import Context
+from headrace.server._context import Context
 from headrace.server.router import JSON, Page
 
 PREFIX = "headrace_http_"

@@ -22,13 +22,16 @@ import socket
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 from email.utils import formatdate
+from functools import partial
+from typing import Any
 
 from headrace import limits
 from headrace.config import Server as ServerConfig
 from headrace.errors import AddressInUse, ConfigurationError
 from headrace.server._buffers import BufferPool
 from headrace.server._commit import Committer
-from headrace.server._connection import Context
+from headrace.server._connection import Connection
+from headrace.server._context import Context
 from headrace.server.router import Router
 from headrace.streams.answers import Answer, Pending
 
@@ -151,7 +154,8 @@ class Listener:
             tick_seconds=self._tick_seconds,
         )
         self._set_date()
-        self._server = await loop.create_server(self.context.connection, sock=self._socket, backlog=BACKLOG)
+        protocol: Any = partial(Connection, self.context)
+        self._server = await loop.create_server(protocol, sock=self._socket, backlog=BACKLOG)
         self._timer = loop.call_later(self._tick_seconds, self._tick)
 
     def _set_date(self) -> None:
