@@ -8,6 +8,8 @@ counts. `SystemDisk` is the machine's own; for it the native write path skips th
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 from pathlib import Path
 from typing import Protocol
@@ -58,6 +60,14 @@ class Disk(Protocol):
 
     def free_bytes(self, path: Path) -> int: ...
 
+    def pin(self, file: int) -> None:
+        """Keep the file's bytes from being used anew while this descriptor is open."""
+        ...
+
+    def unpinned(self, path: Path) -> bool:
+        """Whether nobody, in any process, has pinned the file."""
+        ...
+
 
 class SystemDisk:
     """The machine's own file systems."""
@@ -80,8 +90,6 @@ class SystemDisk:
         if hasattr(os, "fdatasync"):
             os.fdatasync(file)
         else:  # macOS: fsync only reaches the drive's cache
-            import fcntl
-
             fcntl.fcntl(file, getattr(fcntl, "F_FULLFSYNC"))  # noqa: B009 - macOS only
 
     def sync_directory(self, path: Path) -> None:
@@ -112,6 +120,20 @@ class SystemDisk:
     def free_bytes(self, path: Path) -> int:
         facts = os.statvfs(path)
         return facts.f_bavail * facts.f_frsize
+
+    def pin(self, file: int) -> None:
+        with contextlib.suppress(OSError):  # at worst the file is not recycled
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def unpinned(self, path: Path) -> bool:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(file)
+        return True
 
 
 def read_all(disk: Disk, file: int, size: int, position: int) -> bytes:

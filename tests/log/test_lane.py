@@ -245,6 +245,32 @@ def test_disk_records_are_seen_only_after_a_sync(log):
     lane.commit(ticket)
 
 
+def test_files_of_disk_lanes_are_used_again_but_not_while_a_reader_has_them(log, monkeypatch):
+    small_segments(monkeypatch)
+    lane, router = log.create_lane("disk"), router_of(1)
+    lane.set_limit(400 << 10, "drop_oldest")
+    data = [os.urandom(10_000) for _ in range(80)]
+    seen: set[int] = set()
+    held = None
+    for i in range(80):
+        put(lane, router, [(0, "k", data[i])])
+        if i == 20:
+            held = lane._segments[0]
+            before = held.read(0, 0, 10_000, 1 << 20, held.end).data
+        log.maintenance.run_once()
+        seen.update(path.stat().st_ino for path in lane.directory.glob("*.raw"))
+    assert lane.dropped_records > 0
+    assert len(seen) < 10  # of some fifteen segments
+    assert held.read(0, 0, 10_000, 1 << 20, held.end).data == before
+    first, upcoming = lane.bounds(0)
+    assert [found for _, _, found in read_shard(lane, 0)] == data[first:upcoming]
+    lane_id = lane.id
+    log2 = reopen(log)
+    log.__dict__.update(log2.__dict__)
+    assert [found for _, _, found in read_shard(log.lane(lane_id), 0)] == data[first:upcoming]
+    assert log.reports == []
+
+
 class FailingDisk(SystemDisk):
     """The system's disk, whose next calls of a name fail."""
 

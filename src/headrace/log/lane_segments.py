@@ -23,7 +23,7 @@ from headrace.core._states import ShardStates
 from headrace.disk import write_all
 from headrace.errors import Backpressure, Closed, Corrupt, Error, Fenced, StorageError, Unsupported
 from headrace.log.failpoints import reach
-from headrace.log.lane_reader import LaneReader
+from headrace.log.lane_reader import LaneReader, Segment
 from headrace.log.manifest import Manifest, write_manifest
 from headrace.log.recovery import Circumstances, recover
 from headrace.log.segment import (
@@ -152,18 +152,21 @@ class LaneSegments(LaneReader):
         log.control.layout_changed(self.id, base)
 
     def _create(self, path: Path, size: int) -> int:
-        """A new segment file; for `disk` lanes filled with zeroes, since a sync of a file that grows, or has
-        holes to fill, costs a journal commit each time."""
+        """A new segment file. For `disk` lanes it has its full size and was written once, with zeroes or as an
+        earlier segment, since a sync of a file that grows or has holes to fill costs a journal commit each
+        time; frames of the earlier use fail under the new salt."""
         log = self._log
         flags = os.O_RDWR | os.O_CREAT
         if not self.needs_sync:
             return log.disk.open(path, flags | os.O_EXCL)
-        spare = self.directory / "spare.tmp"
-        if self._log.take_spare(self.id, size + HEADER_SIZE):
+        spare = log.maintenance.take_spare(self.id, size + HEADER_SIZE)
+        if spare is not None:
             log.disk.rename(spare, path)
-            return log.disk.open(path, flags)
-        file = log.disk.open(path, flags | os.O_EXCL)
-        log.prewrite(file, size + HEADER_SIZE)
+            file = log.disk.open(path, flags)
+        else:
+            file = log.disk.open(path, flags | os.O_EXCL)
+            log.prewrite(file, size + HEADER_SIZE)
+        log.disk.pin(file)
         return file
 
     def _manifest(self, floor: int) -> Manifest:
@@ -439,10 +442,19 @@ class LaneSegments(LaneReader):
             self.dropped_records += sum(after.get(s)[0] - before.get(s)[0] for s in after.shards())
         write_manifest(self._log.disk, self.directory, self._manifest(later.base))
         self._floor = later.base
-        self._log.disk.unlink(first.path)
+        self._discard(first)
         reach("drop.after_unlink")
         self._log.control.layout_changed(self.id, self._active.base if self._active else later.base)
         return True
+
+    def _discard(self, segment: Segment) -> None:
+        """A segment's file is no longer the lane's: unlink it, or keep it for the next one of a `disk` lane."""
+        if self.needs_sync and isinstance(segment, RawSegment) and self._log.maintenance.keeps(self.id):
+            used = segment.path.with_name(f"{segment.path.stem}.used.tmp")
+            self._log.disk.rename(segment.path, used)
+            self._log.maintenance.recycle(self.id, used)
+        else:
+            self._log.disk.unlink(segment.path)
 
     def _begin_after_drop(self) -> None:
         """The last sealed segment is to go: a new one carries the lane's state on."""
@@ -460,7 +472,7 @@ class LaneSegments(LaneReader):
                 return False
             self._segments = [cold if segment is raw else segment for segment in self._segments]  # type: ignore[misc]
             self._bytes += cold.size - raw.size  # type: ignore[attr-defined]
-            self._log.disk.unlink(raw.path)
+            self._discard(raw)
             self._log.control.layout_changed(self.id, self._active.base if self._active else self.end)
             return True
 

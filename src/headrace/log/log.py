@@ -226,10 +226,6 @@ class Log:
         """A lane has a segment more that may be compressed."""
         self.maintenance.wake(lane)
 
-    def take_spare(self, lane_id: int, size: int) -> bool:
-        """Whether a file of at least that size, filled with zeroes, stands ready in the lane's directory."""
-        return self.maintenance.take_spare(lane_id, size)
-
     def prewrite(self, file: int, size: int) -> None:
         """Fill a new file with zeroes."""
         zeroes = bytes(min(size, 1 << 20))

@@ -9,9 +9,11 @@ disk, never refusals: raw segments wait until their turn comes or retention drop
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace import limits
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("headrace.log")
 
+SPARES_MAX = 4  # files kept for the next segments of a `disk` lane
+
 
 class Maintenance:
     """What a store does beside taking in and giving out."""
@@ -37,7 +41,9 @@ class Maintenance:
         self._wake = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._spares: dict[int, int] = {}
+        self._spares: dict[int, list[tuple[int, Path]]] = {}  # by lane: (bytes, file)
+        self._used: dict[int, list[Path]] = {}
+        self._numbers = itertools.count()
         self.compressed_bytes = 0  # of frames, before
         self.cold_bytes = 0  # of files, after
 
@@ -76,7 +82,7 @@ class Maintenance:
         for lane in self._log.loaded_lanes():
             lane.seal_idle(limits.segment_idle_ns)
             if lane.needs_sync:
-                self._make_spare(lane)
+                self._make_spares(lane)
         while not self._stopping and self._compress_one():
             pass
 
@@ -117,23 +123,42 @@ class Maintenance:
         self.cold_bytes += cold.size
         return True
 
-    def _make_spare(self, lane: Lane) -> None:
-        """Have a file filled with zeroes ready before the lane's next segment is due."""
+    # ---------------------------------------------------------------- files made ahead
+
+    def keeps(self, lane_id: int) -> bool:
+        """Whether the lane could use one more file that was written before."""
+        return len(self._spares.get(lane_id, ())) + len(self._used.get(lane_id, ())) < SPARES_MAX
+
+    def recycle(self, lane_id: int, path: Path) -> None:
+        """Take a file that the lane no longer needs; it becomes a spare once no reader has it open."""
+        self._used.setdefault(lane_id, []).append(path)
+        self._wake.set()
+
+    def _make_spares(self, lane: Lane) -> None:
+        """Have a file ready before the lane's next segment is due: an old one, else a new one of zeroes."""
+        spares = self._spares.setdefault(lane.id, [])
+        for path in self._used.pop(lane.id, []):
+            if self._log.disk.unpinned(path):
+                spares.append((self._log.disk.size(path), path))
+            else:
+                self._log.disk.unlink(path)  # its readers go on with what they have open
         wanted = lane.next_file_size()
-        if wanted is None or self._spares.get(lane.id, 0) >= wanted:
+        if wanted is None or any(size >= wanted for size, _ in spares):
             return
-        path = lane.directory / "spare.tmp"
+        path = lane.directory / f"spare-{next(self._numbers)}.tmp"
         file = self._log.disk.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             self._log.prewrite(file, wanted)
             self._log.disk.sync(file)
         finally:
             self._log.disk.close(file)
-        self._spares[lane.id] = wanted
+        spares.append((wanted, path))
 
-    def take_spare(self, lane_id: int, size: int) -> bool:
-        """Whether the lane's spare file has that size; it is then the caller's."""
-        if self._spares.get(lane_id, 0) < size:
-            return False
-        del self._spares[lane_id]
-        return True
+    def take_spare(self, lane_id: int, size: int) -> Path | None:
+        """A file of at least that size that was written before; it is then the caller's."""
+        for spare in self._spares.get(lane_id, []):
+            if spare[0] >= size:
+                self._spares[lane_id].remove(spare)
+                self._wake.set()
+                return spare[1]
+        return None

@@ -217,10 +217,13 @@ def _scan(path: Path, data: bytes, disk: Disk, how: Circumstances, found: Recove
     )
     found.damage = _judge(path, frames, header.base, header.salt, end, stop, state, how)
     if end < len(frames):
-        found.cut_bytes = len(bytes(frames[end:]).rstrip(b"\0"))
-        if found.cut_bytes and found.damage is None:
+        rest = len(bytes(frames[end:]).rstrip(b"\0"))
+        # In a file that was used before, what follows the end is an earlier segment's and no torn tail.
+        torn = stop > end or _frames.read_header(frames, stop, header.salt) is not None
+        if rest and found.damage is None and (torn or not header.disk):
+            found.cut_bytes = rest
             found.notes.append(
-                f"{path.name}: {found.cut_bytes} bytes after lane offset {found.end} were not whole and are cut"
+                f"{path.name}: {rest} bytes after lane offset {found.end} were not whole and are cut"
             )
     segment = RawSegment(path, header, disk, end=header.base + end, table=table, start_states=start_states)
     found.segments.append(segment)

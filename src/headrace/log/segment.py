@@ -20,10 +20,10 @@ little-endian, written twice (at 0 and at 2,048) so that one bad sector does not
       72    4    CRC-32C of bytes 0 to 71
 
 Frames (native/frame.h) follow from byte 4,096; the frame at file position p has lane offset
-base + p − 4096. The first group is a SNAPSHOT: the state of each shard, the producers and the positions
+base + p − 4096. What stands behind the last frame is zeroes or, in a file of a `disk` lane that was used
+before, an earlier segment, whose frames fail under this salt. The first group is a SNAPSHOT: the state of each shard, the producers and the positions
 as of the base, so that recovery and look-ups need no earlier segment. The header CRC of the first frame
-is chained to bytes 72–75. A sealed segment ends with an END frame. A file made ahead of its use is filled
-with zeroes, which are never a valid frame.
+is chained to bytes 72–75. A sealed segment ends with an END frame.
 
 Body of a SNAPSHOT: the shards' states (core._frames.ShardStates), then u32 producers and for each u64 id
 and epoch as in the frame header and u64 last sequence, then u32 positions and for each u16 length and
@@ -196,9 +196,12 @@ class RawSegment:
 
     @property
     def file(self) -> int:
-        """A descriptor for reading; stays open as long as this object lives."""
+        """A descriptor for reading; stays open, and keeps the file from being recycled, as long as
+        this object lives."""
         if self._file is None:
             self._file = self._disk.open(self.path, os.O_RDONLY)
+            if self.header.disk:
+                self._disk.pin(self._file)
         return self._file
 
     def keep_file(self, file: int) -> None:
