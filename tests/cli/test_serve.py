@@ -14,6 +14,7 @@ from pathlib import Path
 import boto3
 import pytest
 
+import headrace as headrace_library
 from headrace.cli import serve
 from headrace.errors import ConfigurationError
 
@@ -50,6 +51,25 @@ def test_its_start_costs_less_than_half_a_second(headrace):
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     ticks = int(fields[11]) + int(fields[12])
     assert ticks / os.sysconf("SC_CLK_TCK") < 0.5
+    headrace.stop(process)
+
+
+def test_other_processes_open_the_directory_that_is_served(headrace):
+    process, ready = headrace.serve("data", "--init", "s:2")
+    with headrace_library.open(ready["directory"]) as store:
+        assert not store.writer
+        store.stream("s").put_many([b"one", b"two", b"three"], keys="k")
+        made = store.stream("made")
+        made.put(b"four", key="k")
+    client = kinesis(ready["url"])
+    assert client.list_streams()["StreamNames"] == ["made", "s"]
+    found = []
+    for shard in client.list_shards(StreamName="s")["Shards"]:
+        iterator = client.get_shard_iterator(
+            StreamName="s", ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )
+        found += [r["Data"] for r in client.get_records(ShardIterator=iterator["ShardIterator"])["Records"]]
+    assert found == [b"one", b"two", b"three"]
     headrace.stop(process)
 
 

@@ -93,7 +93,13 @@ class Store:
     """
 
     def __init__(
-        self, log: Log, *, durability: Durability = "process", private: bool = False, may_put: bool = True
+        self,
+        log: Log,
+        *,
+        durability: Durability = "process",
+        private: bool = False,
+        may_put: bool = True,
+        streams: Streams | None = None,
     ) -> None:
         self._log = log
         self._private = private
@@ -101,7 +107,7 @@ class Store:
         self._dead: str | None = None  # why it cannot be used
         self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
         self._streams: dict[str, Stream] = {}
-        self.inner = Streams(log, clock=log.clock, defaults=StreamDefaults(durability=durability))
+        self.inner = streams or Streams(log, clock=log.clock, defaults=StreamDefaults(durability=durability))
         self._server: LocalServer | None = None
         self._client: LocalClient | None = None
         if log.writer:

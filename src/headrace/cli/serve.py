@@ -19,6 +19,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,13 +144,17 @@ def serve_directory(
     """Open the store, serve it, close it."""
     import uvloop
 
+    from headrace.api.store import Store
     from headrace.log import Log
     from headrace.server.app import Site, serve
 
     log = Log.open(directory, max_bytes=config.store.max_bytes)
     ready_file = Path(arguments.ready_file) if arguments.ready_file else None
+    closing: Callable[[], None] = log.close
     try:
         site = Site(log, config)
+        # Other processes of this user open the same directory and put through this one's local socket.
+        closing = Store(log, durability=config.store.durability, streams=site.streams).close
         for name, shards in wanted:
             if site.streams.get(name) is None:
                 site.streams.create(name, shards)
@@ -171,7 +176,7 @@ def serve_directory(
     finally:
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
-        log.close()
+        closing()
 
 
 def handle_signals(stop: asyncio.Event) -> None:

@@ -199,6 +199,15 @@ class ServerThread:
         """The endpoint URL for clients."""
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
+    def boto3(self) -> dict[str, str]:
+        """Arguments for boto3.client: endpoint, region, and credentials that the server does not look at."""
+        return {
+            "endpoint_url": self.url,
+            "region_name": self._site.streams.region,
+            "aws_access_key_id": "headrace",
+            "aws_secret_access_key": "headrace",
+        }
+
     def start(self) -> ServerThread:
         """Start the thread and return when requests are answered."""
         self._thread.start()
@@ -235,7 +244,9 @@ class ServerThread:
         if loop is not None and stop is not None and self._thread.is_alive():
             with contextlib.suppress(RuntimeError):  # the loop ended by itself meanwhile
                 loop.call_soon_threadsafe(stop.set)
-        if self._thread.ident is not None:
+        if self._thread.ident is None:
+            self._bound.close()  # it was never started
+        else:
             self._thread.join()
 
     def __enter__(self) -> ServerThread:

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""A site serves a real store from a thread: boto3 in, the log below, keepers beside, an orderly end."""
+
+import asyncio
+import json
+import socket
+import threading
+import urllib.request
+
+import boto3
+import pytest
+
+from headrace.clock import FrozenClock
+from headrace.config import Config, Server, Store
+from headrace.errors import AddressInUse, ConfigurationError, StorageError
+from headrace.log import Log
+from headrace.server import app
+from headrace.server.app import ServerThread, Site
+from headrace.server.listener import bind_socket, check_exposure, is_loopback
+from headrace.streams.answers import Answer
+
+
+@pytest.fixture
+def log(tmp_path):
+    log = Log.open(tmp_path / "store", background=False)
+    yield log
+    log.close()
+
+
+class Recorder:
+    """A keeper that writes down when it was started and stopped."""
+
+    def __init__(self, name: str, events: list[str], failure: Exception | None = None) -> None:
+        self.name, self.events, self.failure = name, events, failure
+
+    async def start(self) -> None:
+        self.events.append(f"start {self.name}")
+
+    async def stop(self) -> None:
+        self.events.append(f"stop {self.name}")
+        if self.failure:
+            raise self.failure
+
+
+def test_boto3_puts_and_reads_through_a_thread_of_this_process(log):
+    site = Site(log)
+    with ServerThread(site) as server:
+        client = boto3.client("kinesis", **server.boto3())
+        client.create_stream(StreamName="s", ShardCount=2)
+        answer = client.put_records(
+            StreamName="s", Records=[{"Data": b"%d" % i, "PartitionKey": str(i)} for i in range(100)]
+        )
+        assert answer["FailedRecordCount"] == 0
+        found = []
+        for shard in client.list_shards(StreamName="s")["Shards"]:
+            iterator = client.get_shard_iterator(
+                StreamName="s", ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+            )["ShardIterator"]
+            found += [record["Data"] for record in client.get_records(ShardIterator=iterator)["Records"]]
+        assert sorted(found) == sorted(b"%d" % i for i in range(100))
+        client.close()
+    server.stop()
+    with pytest.raises(OSError):
+        socket.create_connection((server.host, server.port), timeout=1)
+
+
+def test_a_disk_stream_is_synced_before_its_answer(log):
+    site = Site(log, Config(store=Store(durability="disk")))
+    with ServerThread(site) as server:
+        client = boto3.client("kinesis", **server.boto3())
+        client.create_stream(StreamName="s", ShardCount=4)
+        client.put_records(
+            StreamName="s", Records=[{"Data": b"x", "PartitionKey": str(i)} for i in range(64)]
+        )
+        assert server.listener.context.committer.syncs == 1
+        client.close()
+
+
+def test_a_write_that_the_disk_refuses_is_answered_as_internal_failure(log, monkeypatch, caplog):
+    site = Site(log)
+    stream = site.streams.create("s", 1)
+    with ServerThread(site) as server:
+        url = server.url
+
+        def put() -> int:
+            body = json.dumps({"StreamName": "s", "Data": "eA==", "PartitionKey": "a"}).encode()
+            headers = {
+                "X-Amz-Target": "Kinesis_20131202.PutRecord",
+                "Content-Type": "application/x-amz-json-1.1",
+            }
+            try:
+                return urllib.request.urlopen(urllib.request.Request(url, body, headers)).status
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        assert put() == 200
+
+        def refuse():
+            raise StorageError("no")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(stream.lanes[0]), "write", lambda self: refuse())
+            assert put() == 500
+        assert put() == 200
+
+
+def test_health_says_ok_and_metrics_render(log):
+    with ServerThread(Site(log)) as server:
+        health = json.loads(urllib.request.urlopen(server.url + "/-/health").read())
+        assert health["status"] == "ok" and health["uptime_s"] >= 0
+        text = urllib.request.urlopen(server.url + "/-/metrics").read().decode()
+        assert "headrace_http_connections 1.0" in text or "headrace_http_connections 2.0" in text
+        resident = next(
+            line for line in text.splitlines() if line.startswith("headrace_process_resident_bytes")
+        )
+        assert float(resident.split()[1]) > 1e6
+
+
+def test_keepers_start_in_order_and_stop_in_reverse_whatever_one_does(log, caplog):
+    site = Site(log)
+    events: list[str] = []
+    site.add_keeper(Recorder("a", events))
+    site.add_keeper(Recorder("b", events, RuntimeError("stuck")))
+    with ServerThread(site):
+        assert events == ["start a", "start b"]
+    assert events == ["start a", "start b", "stop b", "stop a"]
+    assert any("did not stop" in record.message for record in caplog.records)
+
+
+def test_a_keeper_that_cannot_start_ends_the_start_and_stops_the_others(log):
+    site = Site(log)
+    events: list[str] = []
+
+    class Broken(Recorder):
+        async def start(self) -> None:
+            raise ConfigurationError("broken")
+
+    site.add_keeper(Recorder("a", events))
+    site.add_keeper(Broken("b", events))
+    with pytest.raises(ConfigurationError, match="broken"):
+        ServerThread(site).start()
+    assert events == ["start a", "stop a"]
+
+
+def test_retention_is_applied_beside_the_requests(log, monkeypatch):
+    monkeypatch.setattr(app, "RETENTION_SECONDS", 0.01)
+    site = Site(log, clock=FrozenClock())
+    applied = threading.Event()
+    calls = []
+
+    def apply() -> None:
+        calls.append(threading.current_thread().name)
+        if len(calls) == 1:
+            raise OSError("once")
+        applied.set()
+
+    monkeypatch.setattr(site.streams, "apply_retention", apply)
+    with ServerThread(site):
+        assert applied.wait(10)
+    assert all(name != "headrace-server" for name in calls)
+
+
+def test_a_service_of_another_room_is_added_by_its_prefix(log):
+    class Other:
+        def call(self, operation: str, body):
+            return Answer(200, operation.encode())
+
+    site = Site(log)
+    site.add_service("Other_1", Other())
+    with ServerThread(site) as server:
+        headers = {"X-Amz-Target": "Other_1.Do", "Content-Type": "application/json"}
+        assert urllib.request.urlopen(urllib.request.Request(server.url, b"{}", headers)).read() == b"Do"
+
+
+def test_the_account_and_region_of_the_configuration_reach_arns(log, monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    assert Site(log).streams.arn_prefix == "arn:aws:kinesis:eu-north-1:000000000000:stream/"
+
+
+def test_addresses_beyond_loopback_need_to_be_allowed(log):
+    for host in ("0.0.0.0", "::", "", "192.0.2.1", "no.such.host.invalid"):
+        assert not is_loopback(host)
+        with pytest.raises(ConfigurationError, match="--insecure"):
+            check_exposure(host, False)
+        check_exposure(host, True)
+    for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
+        check_exposure(host, False)
+    with pytest.raises(ConfigurationError):
+        ServerThread(Site(log), "0.0.0.0")
+    ServerThread(Site(log, Config(server=Server(insecure=True))), "0.0.0.0").stop()
+
+
+def test_a_bound_port_is_refused_by_name():
+    bound = bind_socket("127.0.0.1", 0)
+    bound.listen()
+    with pytest.raises(AddressInUse, match="Address already in use"):
+        bind_socket("127.0.0.1", bound.getsockname()[1])
+    bound.close()
+    with pytest.raises(AddressInUse, match=r"cannot listen on 192\.0\.2\.1"):
+        bind_socket("192.0.2.1", 0)
+
+
+def test_an_ipv6_address_gives_a_url_in_brackets(log):
+    with ServerThread(Site(log), "::1") as server:
+        assert server.url.startswith("http://[::1]:")
+        assert urllib.request.urlopen(server.url + "/-/health").status == 200
+
+
+def test_serving_ends_when_it_is_told_to_on_a_plain_loop_too(log):
+    """The server runs on asyncio's own loop as well as on uvloop."""
+
+    async def main() -> int:
+        stop = asyncio.Event()
+        ports = []
+
+        def ready(listener) -> None:
+            ports.append(listener.port)
+            stop.set()
+
+        await app.serve(Site(log), bind_socket("127.0.0.1", 0), ready, stop)
+        return ports[0]
+
+    assert asyncio.run(main()) > 0
