@@ -42,6 +42,7 @@ MODULES: dict[str, list[str]] = {
     "headrace.server._connection": [],
     "headrace.server._context": [],
     "headrace.bench._load": ["answer", "corpus", "histogram", "ledger", "load", "plain_disk"],
+    "headrace.bench._sink": ["sink"],
 }
 
 

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""All figures in one run, with the peers: each workload turn about, then the table of targets.
+
+    python bench/peers/install.py          # once
+    python bench/run.py                    # everything, about half an hour
+    python bench/run.py --quick            # short runs: does it work?
+    python bench/run.py --only put-1k,disk --peers none
+
+Server on one core, load on the other, `process` durability. A burst is at most 2 GB into an empty, synced
+store; the figure is the median of five. Exit code 0: every target passed; 3: one was missed or a check failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from peers.servers import SERVERS, NotInstalled
+from peers.stores import STORES
+
+from headrace.bench import command, machine
+from headrace.bench.disk import disk
+from headrace.bench.embedded import embedded_put, headrace
+from headrace.bench.measure import headrace_server, other_server
+from headrace.bench.report import SCHEMA, Report, Run
+from headrace.bench.target import on_core
+from headrace.bench.workloads import SHAPES, WORKLOADS, Options, TargetMaker
+
+PEER_SECONDS = 5.0
+HTTP = ("put-1k", "put-100", "put-single", "drain")
+ALL = (*HTTP, "e2e", "sustained", "embedded-put", "disk")
+CEILING = "ceiling"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One line of the table: a figure of a workload and the least it must be."""
+
+    workload: str
+    figure: str
+    least: float
+    words: str
+
+
+GOALS = (
+    Goal("put-1k", "records_per_s", 600_000, "PutRecords 500 x 1 KiB, records/s"),
+    Goal("put-100", "records_per_s", 2_000_000, "PutRecords 500 x 100 B, records/s"),
+    Goal("put-single", "requests_per_s", 60_000, "PutRecord 1 KiB, 16 connections, requests/s"),
+    Goal("drain", "records_per_s", 500_000, "GetRecords, raw, records of 1 KiB/s"),
+    Goal("drain", "cold_records_per_s", 500_000, "GetRecords, compressed, records of 1 KiB/s"),
+    Goal("drain", "of_ceiling", 1 / 3, "GetRecords, raw, share of the ceiling"),
+    Goal("drain", "cold_of_ceiling", 1 / 3, "GetRecords, compressed, share of the ceiling"),
+    Goal("sustained", "records_per_s", 300_000, "60 s into 8 GiB, records of 1 KiB/s"),
+    Goal("embedded-put", "producer_records_per_s", 2_000_000, "producer(), 100 B, records/s"),
+    Goal("embedded-put", "batches_records_per_s", 10_000_000, "put_many, 100 B, records/s"),
+    Goal("disk", "put_500_of_plain", 0.8, "disk, 500 x 1 KiB a sync, share of plain fdatasync"),
+)
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class Session:
+    """The targets of this run and what was measured on each: reports[workload][target]."""
+
+    def __init__(self, arguments: argparse.Namespace, directory: Path) -> None:
+        self.arguments = arguments
+        self.directory = directory
+        self.cores = machine.split_cores()
+        self.facts = machine.facts(directory)
+        self.repeat = 1 if arguments.quick else 5
+        self.reports: dict[str, dict[str, Report]] = {}
+        self.makers: dict[str, TargetMaker] = {"headrace": headrace_server(directory, core=self.cores.target)}
+        for name in arguments.peers:
+            self.makers[name] = SERVERS[name](self.cores.target)
+
+    def options(self, workload: str, target: str) -> Options:
+        quick = self.arguments.quick
+        options = Options(
+            seconds=2.0 if quick else 30.0 if target == "headrace" else PEER_SECONDS,
+            max_bytes=200_000_000 if quick else 2_000_000_000,
+            connections=command.CONNECTIONS.get(workload, 4),
+            drains=1 if quick else 3,
+            settle_seconds=120.0,
+            allow_noise=self.arguments.allow_noise,
+            cores=self.cores,
+        )
+        return options
+
+    def report(self, workload: str, target: str, mode: str, durability: str) -> Report:
+        """The report that collects a workload's runs on a target."""
+        found = self.reports.setdefault(workload, {})
+        if target not in found:
+            found[target] = Report(
+                workload, target, mode, durability, ["python", "bench/run.py", *sys.argv[1:]], {}, self.facts
+            )
+        return found[target]
+
+    def one(
+        self, workload: str, name: str, maker: TargetMaker, options: Options, label: str | None = None
+    ) -> None:
+        """One run of one workload on one target."""
+        with maker() as target, on_core(self.cores.load):
+            run = WORKLOADS[workload](target, options)
+        mode = "open loop" if options.rate or workload == "e2e" else "closed loop"
+        report = self.report(label or workload, name, mode, target.durability)
+        report.parameters = {**vars(options), "cores": vars(self.cores), "target": target.description}
+        self.add(report, run)
+
+    def add(self, report: Report, run: Run) -> None:
+        report.runs.append(run)
+        name, value = next(iter(run.figures.items()), ("nothing", 0.0))
+        note(f"{report.workload} on {report.target}: {run.verdict}, {name} {value:,.4g}")
+
+    def http(self, workload: str) -> None:
+        """All targets turn about: A B C, then C B A."""
+        repeat = 1 if workload == "drain" else self.repeat
+        for number in range(repeat):
+            turn = list(self.makers.items())
+            for name, maker in turn if number % 2 == 0 else reversed(turn):
+                self.one(workload, name, maker, self.options(workload, name))
+        if workload == "drain" or workload in SHAPES:
+            self.ceiling(workload)
+
+    def ceiling(self, workload: str) -> None:
+        """The same on a server that does nothing; its answers are no service's, so nothing is checked."""
+        from headrace.bench import requests
+        from headrace.bench._load import Ledger, Load
+        from headrace.bench.workloads import read_back, requests_bound
+
+        shape_name = "put-1k" if workload == "drain" else workload
+        options = replace(self.options(workload, CEILING), seconds=2.0)
+        reads = ["--reads", "1000"] if workload == "drain" else []
+        words = [sys.executable, "-m", "headrace.bench.ceiling", "--shape", shape_name, *reads]
+        maker = other_server(words, core=self.cores.target, name=CEILING, announces=r"port (\d+)")
+        with maker() as target, on_core(self.cores.load):
+            shape = SHAPES[shape_name]
+            plan = requests.http_plan(target.endpoint, target.stream, shape, writers=options.connections)
+            ledger = Ledger(plan, requests_bound(shape, options))
+            if workload == "drain":
+                figure = {"records_per_s": read_back(target, ledger, options, 1)["records_per_s"]}
+            else:
+                load = Load(target.endpoint.address, ledger, writers=options.connections)
+                counts = load.run(options.seconds)
+                load.close()
+                figure = {
+                    "records_per_s": counts["records_done"] / counts["seconds"],
+                    "requests_per_s": counts["requests_done"] / counts["seconds"],
+                }
+        self.add(self.report(workload, CEILING, "closed loop", "nothing is kept"), Run(figure))
+        if workload == "drain":
+            for run in self.reports["drain"]["headrace"].runs:
+                run.figures["of_ceiling"] = run.figures["records_per_s"] / figure["records_per_s"]
+                if "cold_records_per_s" in run.figures:
+                    run.figures["cold_of_ceiling"] = (
+                        run.figures["cold_records_per_s"] / figure["records_per_s"]
+                    )
+
+    def e2e(self) -> None:
+        options = replace(
+            self.options("e2e", "headrace"), rate=1000.0, seconds=2.0 if self.arguments.quick else 10.0
+        )
+        for name, maker in self.makers.items():
+            self.one("e2e", name, maker, options)
+
+    def sustained(self) -> None:
+        maker = headrace_server(self.directory, core=self.cores.target, settings=command.SUSTAINED)
+        options = self.options("put-1k", "headrace")
+        seconds = 5.0 if self.arguments.quick else command.SUSTAINED_SECONDS
+        options = replace(options, seconds=seconds, max_bytes=None, follow=True)
+        self.one("put-1k", "headrace", maker, options, label="sustained")
+
+    def embedded(self) -> None:
+        openers: dict[str, Callable[[Path], Any]] = {"headrace": headrace("process", 4)}
+        if self.arguments.peers:
+            openers |= STORES
+        options = replace(
+            self.options("embedded-put", "headrace"), records=200_000 if self.arguments.quick else None
+        )
+        for number in range(1 if self.arguments.quick else 3):
+            turn = list(openers.items())
+            for name, opener in turn if number % 2 == 0 else reversed(turn):
+                chosen = (
+                    options if name == "headrace" else replace(options, records=options.records or 1_000_000)
+                )
+                run = embedded_put(self.directory, chosen, opener)
+                self.add(self.report("embedded-put", name, "calls", "process"), run)
+
+    def disk(self) -> None:
+        for _ in range(1 if self.arguments.quick else 3):
+            run = disk(self.directory, self.options("disk", "headrace"))
+            self.add(self.report("disk", "headrace", "calls", "disk"), run)
+
+    def run(self, workload: str) -> None:
+        others = {
+            "e2e": self.e2e,
+            "sustained": self.sustained,
+            "embedded-put": self.embedded,
+            "disk": self.disk,
+        }
+        if workload in others:
+            others[workload]()
+        else:
+            self.http(workload)
+
+
+def verdict(session: Session, goal: Goal) -> tuple[str, float | None]:
+    """PASS, MISS, FAIL (a check failed), VOID (noise), or that it was not measured."""
+    report = session.reports.get(goal.workload, {}).get("headrace")
+    value = report.median().get(goal.figure) if report else None
+    if report is None:
+        return "not run", None
+    if value is None:
+        return "NO FIGURE", None
+    if report.verdict != "PASS":
+        return report.verdict, value
+    return ("PASS" if value >= goal.least else "MISS"), value
+
+
+def peers_of(session: Session, goal: Goal, value: float | None) -> str:
+    """How many times the peers' figure this is."""
+    parts = []
+    for name, report in session.reports.get(goal.workload, {}).items():
+        theirs = report.median().get(goal.figure)
+        if name == "headrace" or not theirs or not value:
+            continue
+        parts.append(
+            f"{value / theirs:,.2f} x {name}"
+            + ("" if report.verdict in ("PASS", "VOID") else " (its check failed)")
+        )
+    return ", ".join(parts)
+
+
+def table(session: Session) -> tuple[str, bool]:
+    """The targets, one a line, and whether all that was run passed."""
+    lines, good = [], True
+    for goal in GOALS:
+        if goal.workload not in session.arguments.only:
+            continue
+        word, value = verdict(session, goal)
+        good &= word == "PASS"
+        shown = "-" if value is None else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+        least = f"{goal.least:,.2g}" if goal.least < 100 else f"{goal.least:,.0f}"
+        lines.append(
+            f"{word:<9} {goal.words:<54} {shown:>12}  (>= {least})  {peers_of(session, goal, value)}"
+        )
+    return "\n".join(lines), good
+
+
+@contextlib.contextmanager
+def scratch(parent: Path | None) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-", dir=parent) as name:
+        yield Path(name)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--only", default=",".join(ALL), help=f"workloads, of {','.join(ALL)}")
+    parser.add_argument("--peers", default=",".join(SERVERS), help="kinesalite,ministack or none")
+    parser.add_argument("--quick", action="store_true", help="one short run of each: figures mean nothing")
+    parser.add_argument(
+        "--allow-noise", action="store_true", help="judge although other processes use the cores"
+    )
+    parser.add_argument("--directory", type=Path, help="a directory on a real file system for the stores")
+    parser.add_argument("--report", type=Path, help="write everything as JSON")
+    arguments = parser.parse_args()
+    arguments.only = arguments.only.split(",")
+    arguments.peers = [] if arguments.peers == "none" else arguments.peers.split(",")
+    if unknown := (set(arguments.only) - set(ALL)) | (set(arguments.peers) - set(SERVERS)):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    begin = time.monotonic()
+    with scratch(arguments.directory) as directory:
+        try:
+            session = Session(arguments, directory)
+        except NotInstalled as missing:
+            print(missing, file=sys.stderr)
+            return 4
+        for workload in arguments.only:
+            session.run(workload)
+    for reports in session.reports.values():
+        for report in reports.values():
+            print(report.text(), end="\n\n")
+    lines, good = table(session)
+    print(lines)
+    note(f"{time.monotonic() - begin:.0f} s")
+    if arguments.report:
+        whole = {
+            "schema": SCHEMA,
+            "reports": [r.to_dict() for each in session.reports.values() for r in each.values()],
+        }
+        arguments.report.write_text(json.dumps(whole, indent=1, ensure_ascii=False, default=str) + "\n")
+    return 0 if good else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

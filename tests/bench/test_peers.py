@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""Goal: peers are measured by the same rules, and the ceiling answers like a service. Method: short real runs."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.bench import requests
+from headrace.bench._load import Ledger, Load
+from headrace.bench._sink import serve
+from headrace.bench.embedded import embedded_put
+from headrace.bench.endpoint import Endpoint, RefusedCall
+from headrace.bench.target import Server
+from headrace.bench.workloads import Options, Target, read_back
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+
+
+@pytest.mark.usefixtures("peers")
+@pytest.mark.parametrize("name", ["lmdb", "sqlite"])
+def test_an_embedded_peer_keeps_and_returns_every_record(name: str, tmp_path: Path) -> None:
+    from peers.stores import STORES
+
+    run = embedded_put(tmp_path, Options(records=20_000), STORES[name])
+    assert run.failures == []
+    assert {
+        run.details[kind]["check"]["read"] for kind in ("batches", "keyed_batches", "lists", "producer")
+    } == {20_000}
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextlib.contextmanager
+def ceiling(*options: str) -> Iterator[Target]:
+    with Server(
+        [sys.executable, "-m", "headrace.bench.ceiling", *options], announces=r"port (\d+)"
+    ) as server:
+        yield Target("ceiling", Endpoint(server.url), server)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("put-1k", requests.PUT_1K), ("put-single", requests.PUT_SINGLE)]
+)
+def test_the_ceiling_answers_every_put(name: str, shape: requests.Shape) -> None:
+    with ceiling("--shape", name) as target:
+        plan = requests.http_plan(target.endpoint, "s", shape, writers=4, pool_bytes=4 << 20)
+        load = Load(target.endpoint.address, Ledger(plan, 1000), writers=4)
+        counts = load.run(20, requests_max=300)
+        load.close()
+    assert counts["requests_done"] == 300
+    assert counts["records_done"] == 300 * shape.records
+
+
+def test_the_ceiling_gives_each_reader_so_many_answers_and_then_the_end() -> None:
+    with ceiling("--shape", "put-1k", "--reads", "7") as target:
+        plan = requests.http_plan(target.endpoint, "s", requests.PUT_1K, writers=1)
+        read = read_back(target, Ledger(plan, 1), Options(), 1)
+        with pytest.raises((RefusedCall, OSError)):
+            target.endpoint.call("MergeShards")
+        assert target.endpoint.shard_ids("s")[-1] == "shardId-000000000003"
+    assert (read["records"], read["reads"]) == (4 * 7 * 500, 4 * 8)
+
+
+def test_a_sink_without_answers_is_refused() -> None:
+    with pytest.raises(ValueError, match="no answer"):
+        serve(0, {}, [], 0)
+    with pytest.raises(ValueError, match="no answer"):
+        serve(0, {b"PutRecord": b"x"}, [], 5)
+    with pytest.raises(OSError, match="Bad file"):
+        serve(-1, {b"PutRecord": b"x"}, [], 0)
+
+
+def test_the_whole_run_prints_its_targets_and_refuses_unknown_names(tmp_path: Path) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "bench" / "run.py"), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    done = run(
+        "--quick", "--allow-noise", "--peers", "none", "--only", "embedded-put", "--directory", str(tmp_path)
+    )
+    assert done.returncode in (0, 3), done.stderr  # passed, or a target missed on this machine
+    assert "put_many, 100 B, records/s" in done.stdout
+    assert "wrong:" not in done.stdout
+    wrong = run("--only", "nothing")
+    assert wrong.returncode == 2
+    assert "unknown: nothing" in wrong.stderr
