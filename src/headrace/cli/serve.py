@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from headrace.server.listener import Listener
 
 FILES_WANTED = 65_536
+SWITCH_SECONDS = (
+    0.0005  # how long a background thread may keep the interpreter from the requests (5 ms otherwise)
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_exposure(address.host, config.server.insecure)
     os.umask(0o077)
     raise_file_limit()
+    sys.setswitchinterval(SWITCH_SECONDS)
     bound = bind_socket(address.host, address.port)
     ephemeral = None
     try:
