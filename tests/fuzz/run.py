@@ -40,6 +40,10 @@ TARGETS: dict[str, list[str]] = {
     "load": ["answer", "corpus"],
     "http_head": ["http_head"],
     "json_columns": ["json_columns", "json_values"],
+    "frame": ["frame", "crc32c"],
+    "frame_table": ["frame_table"],
+    "ring": ["ring"],
+    "shared": ["shared"],
     "json_rows": ["json_rows", "double_text", "json_columns", "json_values"],
 }
 
