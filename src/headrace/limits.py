@@ -50,7 +50,7 @@ disk_free_least = 64 * MIB  # kept free, so that deletes and positions always go
 producer_batch_count_max = 32_768
 producer_batch_size_max = 4 * MIB
 put_group_count_max = 65_536  # records of one put_many that are framed as one group
-put_group_size_max = 4 * MIB
+put_group_size_max = 1 * MIB  # framed while it is in the processor's second cache
 local_message_size_max = 64 * MIB
 local_connections_max = 64
 

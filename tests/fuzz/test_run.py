@@ -18,8 +18,14 @@ def test_every_row_has_its_file_and_every_file_its_row():
         assert all((run.NATIVE / f"{kernel}.c").exists() for kernel in kernels)
 
 
+EXEMPT = {
+    "load": "a loop over sockets; what it parses is answer.c, which is fuzzed",
+    "plain_disk": "takes nothing from outside",
+}
+
+
 def test_every_kernel_is_fuzzed():
-    covered = {kernel for kernels in run.TARGETS.values() for kernel in kernels}
+    covered = {kernel for kernels in run.TARGETS.values() for kernel in kernels} | set(EXEMPT)
     assert {path.stem for path in run.NATIVE.glob("*.c")} - covered == set()
 
 
