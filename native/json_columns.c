@@ -233,14 +233,6 @@ static inline bool store_row(hr_json_scan *scan, int64_t row)
 #undef HR_WALK_LEVEL
 #undef HR_WALK_TARGET
 #undef HR_WALK
-
-#define HR_WALK_LEVEL 2
-#define HR_WALK_TARGET HR_TARGET("avx2,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512vl,avx512dq")
-#define HR_WALK(name) avx512_##name
-#include "json_walk.h"
-#undef HR_WALK_LEVEL
-#undef HR_WALK_TARGET
-#undef HR_WALK
 #endif
 
 int64_t hr_json_scan_rows(hr_json_scan *scan, int64_t first, int64_t end, hr_simd simd)
@@ -248,9 +240,7 @@ int64_t hr_json_scan_rows(hr_json_scan *scan, int64_t first, int64_t end, hr_sim
     assert(first >= 0 && first <= end);
     assert(scan->depth_max > 0 && scan->depth_max <= HR_JSON_DEPTH_MAX);
 #if HR_X86
-    if (simd == HR_SIMD_AVX512)
-        return avx512_rows(scan, first, end);
-    if (simd == HR_SIMD_AVX2)
+    if (simd >= HR_SIMD_AVX2)
         return avx2_rows(scan, first, end);
 #endif
     (void)simd;

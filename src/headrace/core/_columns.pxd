@@ -7,6 +7,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "simd.h":
     ctypedef int hr_simd
+    hr_simd HR_SIMD_AVX2
     hr_simd hr_simd_processor() noexcept nogil
     hr_simd hr_simd_detect() noexcept nogil
 

@@ -136,7 +136,7 @@ cdef class StringTable:
         cdef int64_t size = max(4096, table.bytes_size)
         cdef int64_t count_max = max(128, <int64_t>table.count_max * 4)
         cdef void *memory
-        if used + bytes_wanted > table.bytes_size:
+        if used + bytes_wanted > table.bytes_size or table.bytes == NULL:
             while size < used + bytes_wanted:
                 size *= 4
             memory = PyMem_RawRealloc(table.bytes, size)
@@ -303,8 +303,8 @@ class _Branch:
 
 
 def simd_levels():
-    """The instruction set levels that this processor can be told to use: 0 scalar, 1 AVX2, 2 AVX-512."""
-    return list(range(hr_simd_processor() + 1))
+    """The instruction set levels that the kernel has and this processor can be told to use: 0 scalar, 1 AVX2."""
+    return list(range(min(hr_simd_processor(), HR_SIMD_AVX2) + 1))
 
 
 def scan(RecordBatch batch not None, fields, *, simd=None):
