@@ -34,6 +34,18 @@ error_value_characters_max = 4_096  # of a value shown in an error text
 firehose_record_size_max = 1_024_000
 firehose_batch_count_max = 500
 firehose_batch_size_max = 4 * MIB
+firehose_streams_max = 5_000
+firehose_prefix_characters_max = 512  # evaluated
+firehose_segment_size_max = 240  # bytes of a name between slashes: file systems take 255, and we add six
+firehose_failure_characters_max = 1_024
+firehose_list_default = 10  # names in an answer of ListDeliveryStreams
+firehose_poll_size_max = 8 * MIB  # read at once for one delivery
+firehose_readers_max = 2  # threads that read for all deliveries
+firehose_uploads_max = 8  # objects under way at once, of all deliveries; others wait
+firehose_backoff_ms_first = 250  # before the second attempt; doubles from there
+firehose_backoff_ms_max = 30_000
+firehose_check_attempts_max = 3  # before creating a delivery stream fails
+firehose_delete_ms_max = 300_000  # for delivering what is open, before deleting fails
 
 # --- the log ---
 frame_body_size_max = 256 * KIB  # more than one record in a frame

@@ -57,3 +57,10 @@ def test_offsets_outside_the_buffer_are_refused():
         RecordBatch(b"abc", [2], [2], [0], [0], [0], [0], [0])
     with pytest.raises(ValueError, match="lengths has shape"):
         RecordBatch(b"abc", [2], [], [0], [0], [0], [0], [0])
+
+
+def test_joined_is_the_data_of_all_records_in_order():
+    batch = RecordBatch.of([b"one", b"", b"three" * 1000], keys=["a", "b", "c"])
+    assert batch.joined() == b"one" + b"three" * 1000
+    assert batch[1:].joined() == b"three" * 1000
+    assert RecordBatch.empty().joined() == b""

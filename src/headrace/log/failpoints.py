@@ -45,6 +45,11 @@ NAMES = (
     "sql.lane.before",  # between two lanes of a step
     "sql.home.before",  # all but the home lane have their rows
     "sql.home.after",  # the step is complete, the query does not know yet
+    "firehose.after_plan",  # the plan is committed, nothing left yet
+    "firehose.file_before_sync",  # the temporary file is written
+    "firehose.file_before_rename",  # and synced
+    "firehose.after_put",  # the store confirmed the object, the position has not moved
+    "firehose.after_settle",  # the position moved, the log still holds the records
 )
 
 _armed: dict[str, Callable[[], None]] | None = None

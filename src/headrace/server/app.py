@@ -34,7 +34,7 @@ from headrace.server.router import Router, Service
 from headrace.streams.service import KinesisService
 from headrace.streams.streams import StreamDefaults, Streams
 
-ROOMS: tuple[str, ...] = ()
+ROOMS: tuple[str, ...] = ("headrace.firehose:join",)
 RETENTION_SECONDS = 30.0
 KEEPER_STOP_SECONDS = 15.0
 
@@ -95,6 +95,7 @@ class Site:
         self.streams = streams or open_streams(log, self.config, self.clock)
         self.services: dict[str, Service] = {}
         self.keepers: list[Keeper] = []
+        self.addresses: list[tuple[str, int]] = []  # where it is served just now
         self.add_service(KinesisService.target, KinesisService(self.streams))
         self.add_keeper(RetentionKeeper(self.streams))
         for row in ROOMS:
@@ -144,6 +145,8 @@ async def serve(
         beyond_loopback=not is_loopback(bound.getsockname()[0]),
     )
     listener = Listener(router, bound, server)
+    address = bound.getsockname()[:2]
+    site.addresses.append(address)
     begun: list[Keeper] = []
     unwatch: Callable[[], None] | None = None
     try:
@@ -164,6 +167,7 @@ async def serve(
             lane.write()
         if unwatch is not None:
             unwatch()
+        site.addresses.remove(address)
     return listener
 
 
