@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from headrace.core._entries import Entries
 from headrace.errors import LockedByOther, SerializationError, StorageError
 
 NAME = "socket"
+START_S = 2.0  # how long a writer may take from its lock to its socket
 
 
 def address_in(directory: Path) -> tuple[str, int]:
@@ -44,8 +46,18 @@ class LocalClient:
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         address, file = address_in(self._directory)
+        deadline = time.monotonic() + START_S
         try:
-            connection.connect(address)
+            while True:
+                try:
+                    connection.connect(address)
+                    break
+                except (FileNotFoundError, ConnectionRefusedError):
+                    if (
+                        time.monotonic() > deadline
+                    ):  # it may just be starting, between its lock and its socket
+                        raise
+                    time.sleep(0.01)
         except OSError as problem:
             connection.close()
             raise LockedByOther(

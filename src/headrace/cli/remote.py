@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""A small client of the Data Streams API over plain HTTP, for commands that are given an endpoint."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import itertools
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from headrace.errors import Backpressure, ConfigurationError, Error, NotFound, Unreachable
+
+TIMEOUT_S = 60.0
+
+
+class RemoteStreams:
+    """One connection, one call at a time."""
+
+    def __init__(self, endpoint: str) -> None:
+        parts = urlsplit(endpoint)
+        if parts.scheme != "http" or not parts.hostname:
+            raise ConfigurationError(
+                f"{endpoint!r} is not an http URL", hint="as in http://127.0.0.1:4567; TLS is not built yet"
+            )
+        self.endpoint = endpoint
+        self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=TIMEOUT_S)
+
+    def call(self, operation: str, **members: Any) -> dict[str, Any]:
+        """One operation; its error becomes an Error with the service's code and text."""
+        body = msgspec.json.encode(members)
+        headers = {
+            "X-Amz-Target": f"Kinesis_20131202.{operation}",
+            "Content-Type": "application/x-amz-json-1.1",
+        }
+        try:
+            self._connection.request("POST", "/", body, headers)
+            answer = self._connection.getresponse()
+            data = answer.read()
+        except (OSError, http.client.HTTPException) as problem:
+            self._connection.close()
+            raise Unreachable(f"{self.endpoint} does not answer: {problem}") from problem
+        found: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any]) if data else {}
+        if answer.status != 200:
+            raise _error(found)
+        return found
+
+    def put(self, stream: str, records: list[tuple[str, bytes]]) -> int:
+        """PutRecords of up to 500 (key, data); returns how many failed."""
+        entries = [{"Data": base64.b64encode(data).decode(), "PartitionKey": key} for key, data in records]
+        return int(self.call("PutRecords", StreamName=stream, Records=entries)["FailedRecordCount"])
+
+    def shards(self, stream: str) -> list[str]:
+        """The ids of all shards, parents before their children."""
+        found: list[str] = []
+        answer = self.call("ListShards", StreamName=stream)
+        while True:
+            found += [shard["ShardId"] for shard in answer["Shards"]]
+            token = answer.get("NextToken")
+            if not token:
+                return found
+            answer = self.call("ListShards", NextToken=token)
+
+    def iterator(self, stream: str, shard: str, **start: Any) -> str:
+        """A shard iterator."""
+        answer = self.call("GetShardIterator", StreamName=stream, ShardId=shard, **start)
+        return str(answer["ShardIterator"])
+
+    def records(self, iterator: str) -> tuple[list[dict[str, Any]], str | None, int]:
+        """(records with decoded Data, next iterator, milliseconds behind)."""
+        answer = self.call("GetRecords", ShardIterator=iterator)
+        for record in answer["Records"]:
+            record["Data"] = base64.b64decode(record["Data"])
+        return answer["Records"], answer.get("NextShardIterator"), int(answer["MillisBehindLatest"])
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _error(found: dict[str, Any]) -> Error:
+    code = str(found.get("__type", "InternalFailure")).rpartition("#")[2]
+    message = str(found.get("message") or found.get("Message") or code)
+    if code == "ResourceNotFoundException":
+        return NotFound(message)
+    if code == "ProvisionedThroughputExceededException":
+        return Backpressure(message)
+    return Error(message, code=code)
+
+
+def spread_key(numbers: itertools.count[int]) -> str:
+    """A key for a record without one, so that records spread over the shards."""
+    return f"{next(numbers):x}"

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""List, create, describe and change streams.
+
+example:
+  headrace streams
+  headrace streams create metrics --shards 4 --durability disk --max-bytes 2GiB --on-full drop_oldest
+  headrace streams scale metrics 8
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from headrace.cli.output import add_output_arguments, note, show, show_one
+from headrace.cli.target import add_target_arguments, target
+from headrace.errors import ConfigurationError, Unsupported
+
+ACTIONS = ("list", "describe", "create", "delete", "scale", "split", "merge")
+CREATE_ONLY = ("shards", "durability", "max_bytes", "on_full", "retention", "record_size_max")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said to `headrace streams`."""
+    parser.add_argument(
+        "action", nargs="?", default="list", metavar="ACTION", help=", ".join(ACTIONS) + " (list)"
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the stream")
+    parser.add_argument(
+        "rest", nargs="*", metavar="ARG", help="scale: shards; split: shard; merge: two shards"
+    )
+    parser.add_argument("--shards", type=int, metavar="N", help="create: open shards (1)")
+    parser.add_argument("--durability", choices=("process", "disk"), help="create: what an answer promises")
+    parser.add_argument("--max-bytes", metavar="SIZE", help="create: most that it may take, as in 2GiB")
+    parser.add_argument(
+        "--on-full", choices=("throttle", "drop_oldest"), help="create: refuse, or drop the oldest"
+    )
+    parser.add_argument("--retention", metavar="TIME", help="create: how long records are kept (24h)")
+    parser.add_argument("--record-size-max", metavar="SIZE", help="create: data and key of a record (1MiB)")
+    parser.add_argument("--yes", action="store_true", help="delete: do not ask")
+    parser.add_argument("--dry-run", action="store_true", help="delete: say what would be deleted")
+    add_target_arguments(parser)
+    add_output_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do one action."""
+    if arguments.action not in ACTIONS:  # `headrace streams NAME` describes it
+        if arguments.name is not None:
+            raise ConfigurationError(
+                f"{arguments.action!r} is no action", hint=f"there are {', '.join(ACTIONS)}"
+            )
+        arguments.action, arguments.name = "describe", arguments.action
+    if arguments.action != "list" and arguments.name is None:
+        raise ConfigurationError(f"streams {arguments.action} wants a NAME")
+    given = [name for name in CREATE_ONLY if getattr(arguments, name) is not None]
+    if arguments.action != "create" and given:
+        raise ConfigurationError(f"--{given[0].replace('_', '-')} belongs to streams create")
+    where = target(arguments)
+    if isinstance(where, str):
+        return on_endpoint(where, arguments)
+    return on_directory(where, arguments)
+
+
+# ---------------------------------------------------------------- a directory
+
+
+def on_directory(directory: Path, arguments: argparse.Namespace) -> int:
+    """By the library, in this process or through the one that writes the directory."""
+    import headrace
+
+    with headrace.open(directory, create=arguments.action == "create") as store:
+        action: Callable[[Any, argparse.Namespace], None] = globals()[f"_{arguments.action}"]
+        action(store, arguments)
+    return 0
+
+
+def _list(store: Any, arguments: argparse.Namespace) -> None:
+    show([row_of(stream) for stream in store.streams()], arguments, title="streams")
+
+
+def row_of(stream: Any) -> dict[str, Any]:
+    """What is known of a stream at a glance."""
+    inner = stream._inner
+    first_ms, records, size = 0, 0, 0
+    for shard in inner.shards:
+        lane = inner.lane_of(shard.number)
+        first, upcoming = lane.bounds(shard.number)
+        records += upcoming - first
+        head = lane.read(shard.number, first, max_records=1) if upcoming > first else None
+        if head is not None and len(head):
+            arrival = int(head.arrival[0].astype("int64"))
+            first_ms = min(first_ms or arrival, arrival)
+    for lane in inner.lanes:
+        size += (
+            sum(path.stat().st_size for path in lane.directory.glob("0*")) if lane.directory.exists() else 0
+        )
+    document = inner.document
+    return {
+        "stream": stream.name, "shards": stream.shards, "records": records, "bytes": size,
+        "oldest": datetime.fromtimestamp(first_ms / 1000, UTC).isoformat(timespec="seconds") if first_ms else None,
+        "retention_hours": document.retention_hours, "durability": document.durability,
+        "max_bytes": document.max_bytes, "on_full": document.on_full,
+    }  # fmt: skip
+
+
+def _describe(store: Any, arguments: argparse.Namespace) -> None:
+    stream = store.stream(arguments.name, create=False)
+    show_one({**row_of(stream), "arn": stream.arn}, arguments)
+    rows = []
+    for shard in stream._inner.shards:
+        first, upcoming = stream._inner.lane_of(shard.number).bounds(shard.number)
+        rows.append(
+            {
+                "shard": f"shardId-{shard.number:012d}",
+                "start": f"{shard.start:032x}",
+                "end": f"{shard.end:032x}",
+                "lane": shard.lane,
+                "first": first,
+                "next": upcoming,
+            }
+        )
+    show(rows, arguments, title="shards")
+
+
+def _create(store: Any, arguments: argparse.Namespace) -> None:
+    if arguments.name in {stream.name for stream in store.streams()}:
+        raise ConfigurationError(
+            f"stream {arguments.name} exists", hint=f"headrace streams describe {arguments.name}"
+        )
+    options = {name: getattr(arguments, name) for name in CREATE_ONLY if getattr(arguments, name) is not None}
+    store.stream(arguments.name, **options)
+    note(f"stream {arguments.name} created")
+
+
+def _delete(store: Any, arguments: argparse.Namespace) -> None:
+    row = row_of(store.stream(arguments.name, create=False))
+    if arguments.dry_run:
+        show_one({"would_delete": row["stream"], "records": row["records"], "bytes": row["bytes"]}, arguments)
+        return
+    confirm(arguments, f"{row['records']:,} records")
+    store.delete(arguments.name)
+    note(f"stream {arguments.name} deleted")
+
+
+def confirm(arguments: argparse.Namespace, what: str) -> None:
+    """Ask at a terminal; elsewhere demand --yes."""
+    import sys
+
+    if arguments.yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"streams delete {arguments.name} would delete {what}", hint="add --yes")
+    if input(f"delete {arguments.name} with {what}? Type its name: ") != arguments.name:
+        raise ConfigurationError("nothing was deleted")
+
+
+def _scale(store: Any, arguments: argparse.Namespace) -> None:
+    store.stream(arguments.name, create=False).scale(numbers(arguments, 1, "a number of shards")[0])
+    _describe(store, arguments)
+
+
+def _split(store: Any, arguments: argparse.Namespace) -> None:
+    first, second = store.stream(arguments.name, create=False).split(shards(arguments, 1)[0])
+    note(f"shardId-{first:012d} and shardId-{second:012d} opened")
+
+
+def _merge(store: Any, arguments: argparse.Namespace) -> None:
+    one, other = shards(arguments, 2)
+    note(f"shardId-{store.stream(arguments.name, create=False).merge(one, other):012d} opened")
+
+
+def numbers(arguments: argparse.Namespace, count: int, what: str) -> list[int]:
+    """The numbers after the name."""
+    if len(arguments.rest) != count or not all(word.isdigit() for word in arguments.rest):
+        raise ConfigurationError(f"streams {arguments.action} {arguments.name} wants {what}")
+    return [int(word) for word in arguments.rest]
+
+
+def shards(arguments: argparse.Namespace, count: int) -> list[int]:
+    """Shard numbers or ids after the name."""
+    arguments.rest = [word.removeprefix("shardId-") for word in arguments.rest]
+    return numbers(arguments, count, "a shard" if count == 1 else f"{count} shards")
+
+
+# ---------------------------------------------------------------- an endpoint
+
+
+def on_endpoint(endpoint: str, arguments: argparse.Namespace) -> int:
+    """By the API, which cannot say everything; what it cannot is refused by name."""
+    from headrace.cli.remote import RemoteStreams
+
+    remote = RemoteStreams(endpoint)
+    for name in ("durability", "max_bytes", "on_full"):
+        if getattr(arguments, name) is not None:
+            raise Unsupported(
+                f"the API cannot say --{name.replace('_', '-')}",
+                hint="use --store DIR, also beside a running server",
+            )
+    name = arguments.name
+    if arguments.action == "list":
+        rows = []
+        for known in remote.call("ListStreams")["StreamNames"]:
+            summary = remote.call("DescribeStreamSummary", StreamName=known)["StreamDescriptionSummary"]
+            rows.append(
+                {
+                    "stream": known,
+                    "shards": summary["OpenShardCount"],
+                    "status": summary["StreamStatus"],
+                    "retention_hours": summary["RetentionPeriodHours"],
+                }
+            )
+        show(rows, arguments, title="streams")
+    elif arguments.action == "describe":
+        show_one(remote.call("DescribeStreamSummary", StreamName=name)["StreamDescriptionSummary"], arguments)
+    elif arguments.action == "create":
+        if arguments.retention is not None or arguments.record_size_max is not None:
+            raise Unsupported(
+                "CreateStream cannot say --retention or --record-size-max", hint="use --store DIR"
+            )
+        remote.call("CreateStream", StreamName=name, ShardCount=arguments.shards or 1)
+        note(f"stream {name} created")
+    elif arguments.action == "delete":
+        confirm(arguments, "everything in it")
+        remote.call("DeleteStream", StreamName=name)
+        note(f"stream {name} deleted")
+    elif arguments.action == "scale":
+        count = numbers(arguments, 1, "a number of shards")[0]
+        remote.call(
+            "UpdateShardCount", StreamName=name, TargetShardCount=count, ScalingType="UNIFORM_SCALING"
+        )
+    else:
+        raise Unsupported(
+            f"streams {arguments.action} needs --store DIR", hint="it also works beside a running server"
+        )
+    return 0

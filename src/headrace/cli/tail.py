@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""Show the last records of a stream, and follow it.
+
+example:
+  headrace tail metrics -n 20
+  headrace tail metrics -f --from -10m -o raw | jq .cpu
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import re
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from headrace.cli.output import add_output_arguments, format_of, show
+from headrace.cli.target import add_target_arguments, target
+from headrace.errors import ConfigurationError
+
+POLL_S = 0.2
+_AGE = re.compile(r"-(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+Row = dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said to `headrace tail`."""
+    parser.add_argument("stream", metavar="STREAM", help="what to show")
+    parser.add_argument("-n", type=int, default=None, metavar="N", help="so many of the last records (10)")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
+    parser.add_argument(
+        "--from", dest="start", metavar="WHEN", help="earliest, latest, -10m, a time, or a sequence number"
+    )
+    parser.add_argument("--shard", metavar="ID", help="only this one")
+    add_target_arguments(parser)
+    add_output_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show, and follow if asked to; Ctrl-C is the normal end of that."""
+    if arguments.n is not None and (arguments.n < 0 or arguments.start):
+        raise ConfigurationError("-n wants a number from 0, and excludes --from")
+    where = target(arguments)
+    rows = remote_rows(where, arguments) if isinstance(where, str) else directory_rows(where, arguments)
+    if format_of(arguments) == "table" and arguments.follow:
+        arguments.output = "json"  # a table needs to know its rows before it is drawn
+    try:
+        show(rows, arguments, columns=("time", "shard", "key", "data"), title="records", raw="data")
+    except KeyboardInterrupt:
+        if not arguments.follow:
+            raise
+    return 0
+
+
+def when(text: str | None) -> Any:
+    """A start as the library takes it."""
+    if text is None or text in ("earliest", "latest") or text.isdigit():
+        return text
+    age = _AGE.fullmatch(text)
+    if age:
+        return timedelta(seconds=float(age[1]) * _UNITS[age[2]])
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"--from {text!r} is not a time",
+            hint="allowed are earliest, latest, -10m, 2026-01-31T12:00:00Z or a sequence number",
+        ) from None
+    return found if found.tzinfo else found.astimezone(UTC)
+
+
+def row_of(time_ms: int, shard: str, key: str, data: bytes) -> Row:
+    """One line of output."""
+    moment = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return {"time": moment.replace("+00:00", "Z"), "shard": shard, "key": key, "data": text_of(data)}
+
+
+def text_of(data: bytes) -> Any:
+    """Payloads as text where they are; raw bytes otherwise."""
+    if format_wants_bytes:
+        return data
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+format_wants_bytes = False
+
+
+def directory_rows(directory: Path, arguments: argparse.Namespace) -> Iterator[Row]:
+    """From a directory, read directly."""
+    import headrace
+
+    global format_wants_bytes
+    format_wants_bytes = format_of(arguments) == "raw"
+    # Only reading, so that a server or a put may start meanwhile and write the directory.
+    with headrace.open(directory, create=False, mode="read") as store:
+        stream = store.stream(arguments.stream, create=False)
+        start = when(arguments.start)
+        if start is None:
+            last, tail = last_records(stream, 10 if arguments.n is None else arguments.n, arguments.shard)
+            yield from last
+        else:
+            tail = stream.tail(start, shard=arguments.shard, max_wait=None if arguments.follow else 0.0)
+        if arguments.follow or start is not None:
+            for batch in tail:
+                yield from batch_rows(batch)
+
+
+def batch_rows(batch: Any) -> Iterator[Row]:
+    for record in batch:
+        yield row_of(record.arrival_ms, f"shardId-{record.shard:012d}", record.key, record.data)
+
+
+def last_records(stream: Any, count: int, shard: str | None) -> tuple[list[Row], Any]:
+    """The last `count` records by arrival over all shards, and a tail from there on."""
+    tail = stream.tail("latest", shard=shard)
+    newest: list[tuple[int, int, int, Row]] = []
+    for number, end in tail.positions.items():
+        lane = stream._inner.lane_of(number)
+        first = lane.bounds(number)[0]
+        index = max(first, end - count)
+        while index < end:
+            batch = lane.read(number, index, max_records=end - index)
+            if not len(batch):
+                break
+            for record, row in zip(batch, batch_rows(batch), strict=True):
+                newest.append((record.arrival_ms, number, record.ordinal, row))
+            index = int(batch.ordinals[-1]) + 1
+    chosen = heapq.nlargest(count, newest, key=lambda item: item[:3])
+    return [row for *_, row in sorted(chosen, key=lambda item: item[:3])], tail
+
+
+def remote_rows(endpoint: str, arguments: argparse.Namespace) -> Iterator[Row]:
+    """From an endpoint, by GetRecords."""
+    from headrace.cli.remote import RemoteStreams
+
+    global format_wants_bytes
+    format_wants_bytes = format_of(arguments) == "raw"
+    remote = RemoteStreams(endpoint)
+    shards = [arguments.shard] if arguments.shard else remote.shards(arguments.stream)
+    start = remote_start(when(arguments.start))
+    iterators: dict[str, str | None] = {
+        shard: remote.iterator(arguments.stream, shard, **start) for shard in shards
+    }
+    last: list[tuple[float, str, int, Row]] = []
+    wanted = None if arguments.start else 10 if arguments.n is None else arguments.n
+    reached: set[str] = set()
+    while any(iterators.values()):
+        found = False
+        for shard, iterator in iterators.items():
+            if iterator is None:
+                continue
+            records, iterators[shard], behind = remote.records(iterator)
+            found = found or bool(records)
+            for number, record in enumerate(records):
+                arrival_ms = round(record["ApproximateArrivalTimestamp"] * 1000)
+                row = row_of(arrival_ms, shard, record["PartitionKey"], record["Data"])
+                if wanted is None:
+                    yield row
+                else:
+                    last.append((arrival_ms, shard, number, row))
+            if wanted is not None:
+                last = heapq.nlargest(wanted, last, key=lambda item: item[:3])
+            if not records and behind == 0:
+                reached.add(shard)
+        if reached >= {shard for shard, iterator in iterators.items() if iterator}:
+            yield from (row for *_, row in sorted(last, key=lambda item: item[:3]))
+            last, wanted = [], None
+            if not arguments.follow:
+                return
+        if not found:
+            sys.stdout.flush()
+            time.sleep(POLL_S)
+
+
+def remote_start(start: Any) -> dict[str, Any]:
+    """The members of GetShardIterator that say where to start."""
+    if start is None or start == "earliest":
+        return {"ShardIteratorType": "TRIM_HORIZON"}
+    if start == "latest":
+        return {"ShardIteratorType": "LATEST"}
+    if isinstance(start, str):
+        return {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "StartingSequenceNumber": start}
+    moment = datetime.now(UTC) - start if isinstance(start, timedelta) else start
+    return {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": moment.timestamp()}
