@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from headrace.bench import command, report, workloads
-from headrace.bench.machine import Cores, Quiet, facts, split_cores
+from headrace.bench.machine import Cores, Quiet, facts, split_cores, touch_memory
 from headrace.bench.target import Server, TargetFailed
 from headrace.errors import ConfigurationError, InvalidArgument, Unsupported
 
@@ -217,9 +217,31 @@ def test_the_disk_promise_is_held_against_plain_writes(
 ) -> None:
     monkeypatch.setattr("headrace.bench.disk.BATCHES", (64,))
     monkeypatch.setattr("headrace.bench.disk.BYTES_A_TURN", 1 << 20)
-    monkeypatch.setattr("headrace.bench.disk.WARM_BYTES", 1 << 20)
+    monkeypatch.setattr("headrace.bench.disk.FILL_BYTES", 1 << 20)
     assert bench("disk", "--repeat", "1", "--directory", str(tmp_path), "-o", "json") == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["durability"] == "disk"
     assert printed["median"]["put_64_of_plain"] > 0
-    assert printed["runs"][0]["details"]["put_64"]["check"]["lost"] == 0
+    check = printed["runs"][0]["details"]["put_64"]["check"]
+    assert check["read"] == check["acknowledged"] == (1 + 2 * 4) * 1024
+
+
+def test_a_directory_that_is_missing_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (
+        "put-100",
+        "--server-command",
+        STUB,
+        "--records",
+        "500",
+        "--repeat",
+        "1",
+        "--allow-noise",
+        "--no-pin",
+    )
+    assert bench(*words, "--directory", str(tmp_path / "new" / "place")) == 0
+    assert list((tmp_path / "new" / "place").iterdir()) == []
+
+
+def test_touching_memory_leaves_nothing_behind(tmp_path: Path) -> None:
+    touch_memory(tmp_path, 3 << 20)
+    assert list(tmp_path.iterdir()) == []

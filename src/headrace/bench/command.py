@@ -90,6 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
         return run_selftest(cores, arguments.output == "json")
     check(arguments)
     options = options_of(arguments, cores)
+    if arguments.directory:
+        arguments.directory.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="headrace-bench-", dir=arguments.directory))
     try:
         report = report_of(arguments, options, directory)

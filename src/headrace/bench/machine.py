@@ -134,6 +134,24 @@ def facts(directory: Path | None = None) -> dict[str, Any]:
     }
 
 
+def touch_memory(directory: Path, size: int) -> None:
+    """Write a file of `size` bytes and remove it again, so that the memory a burst's pages need was used before.
+
+    On a virtual machine the first use of a page waits for the host to find one, which may cost ten times what
+    the write costs; whether a page was used before says nothing about the program that uses it now. At most
+    half of the available memory is touched.
+    """
+    size = min(size, psutil.virtual_memory().available // 2)
+    block = bytes(1 << 20)
+    path = directory / f"touch-{os.getpid()}"
+    try:
+        with path.open("wb", buffering=0) as file:
+            for _ in range(size >> 20):
+                file.write(block)
+    finally:
+        path.unlink(missing_ok=True)
+
+
 @dataclass(frozen=True)
 class Cores:
     """Which processor the target and which the load is kept on; None: not kept anywhere."""

@@ -96,6 +96,7 @@ def measure(
     facts = machine.facts(directory)
     report: Report | None = None
     for number in range(repeat):
+        machine.touch_memory(directory, touched_bytes(options))
         with maker() as target, on_core(options.cores.load):
             run = WORKLOADS[workload](target, options)
             if report is None:
@@ -141,6 +142,7 @@ def measure_calls(
         machine=machine.facts(directory),
     )
     for number in range(repeat):
+        machine.touch_memory(directory, touched_bytes(options))
         if workload == "disk":
             run = disk(directory, options)
         else:
@@ -148,6 +150,11 @@ def measure_calls(
         report.runs.append(run)
         note(f"{workload}, run {number + 1} of {repeat}: {run.verdict}")
     return report
+
+
+def touched_bytes(options: Options) -> int:
+    """What a burst may write, frames and the first compressed files included."""
+    return (options.max_bytes or 0) * 5 // 4
 
 
 def parameters(options: Options, target: Target) -> dict[str, Any]:
