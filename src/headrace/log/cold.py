@@ -411,3 +411,37 @@ class ColdSegment:
                 yield problem.message
             except ValueError as problem:
                 yield f"{self.path}: block {number}: {problem}"
+
+
+def rewrite_without_damage(path: Path, disk: Disk) -> bytes | None:
+    """The content of a cold file again, without its damaged blocks; None where header or footer is gone."""
+    try:
+        cold = ColdSegment.open(path, disk)
+        blocks = cold._load()
+    except Corrupt:
+        return None
+    kept: list[tuple[int, int, int, int, int]] = []
+    numbers: dict[int, int] = {}
+    parts: list[bytes] = []
+    position = HEADER_SIZE
+    for number, row in enumerate(blocks):
+        packed = read_all(disk, cold.file, int(row["size"]), int(row["position"]))
+        if len(packed) != row["size"] or _frames.crc32c(packed) != row["crc"]:
+            continue
+        numbers[number] = len(kept)
+        kept.append((position, len(packed), int(row["raw_size"]), int(row["crc"]), 0))
+        parts.append(packed)
+        position += len(packed)
+    frames = cold._frames[np.isin(cold._frames["block"], list(numbers))].copy()
+    frames["block"] = [numbers[int(block)] for block in frames["block"]]
+    start, end = cold._start_snapshot, cold._end_snapshot
+    footer = struct.pack("<I", len(start)) + start + struct.pack("<I", len(end)) + end
+    footer = compressor_of("zstd")(footer + np.array(kept, _BLOCK_ROW).tobytes() + frames.tobytes())
+    head = _HEADER.pack(
+        MAGIC, VERSION, cold._codec, cold.store_id, cold.lane, cold.salt, cold.base, cold.end, cold.last_crc, len(kept),
+        cold.arrival_before_ms, cold.last_arrival_ms, position, len(footer), _frames.crc32c(footer),
+        int(frames["count"].sum()), int(frames["stride"].sum()),
+    )  # fmt: skip
+    head += struct.pack("<I", _frames.crc32c(head))
+    content: bytes = head.ljust(HEADER_SIZE, b"\0") + b"".join(parts) + footer
+    return content

@@ -96,7 +96,7 @@ class Log:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not allow_network_fs:
             check_file_system(path)
-        lock_file = _take_lock(path)
+        lock_file = take_lock(path)
         try:
             (path / "lanes").mkdir(mode=0o700, exist_ok=True)
             log = cls(
@@ -271,7 +271,7 @@ class Log:
             os.close(self._lock_file)
 
 
-def _take_lock(path: Path) -> int:
+def take_lock(path: Path) -> int:
     """The store's lock, held until the descriptor is closed or the process ends."""
     file = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

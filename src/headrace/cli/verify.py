@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""Check a directory offline: every byte that it keeps. Changes nothing; exit code 3 where something is damaged.
+
+example:
+  headrace verify data && echo sound
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from headrace.cli.output import add_output_arguments, note, progress, show
+from headrace.config import default_directory
+
+CHECK_FAILED = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said to `headrace verify`."""
+    parser.add_argument("directory", nargs="?", metavar="DIR", help="the store; the default one if not given")
+    add_output_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check, and show what is wrong."""
+    from headrace.log.verify import store_size, verify
+
+    directory = Path(arguments.directory or default_directory()).expanduser().absolute()
+    size = store_size(directory) if (directory / "lanes").exists() else None
+    with progress(size) as advance:
+        report = verify(directory, advance=advance)
+    rows = [
+        {"file": str(f.path), "byte": f.byte if f.byte >= 0 else None, "what": f.message}
+        for f in report.findings
+    ]
+    if rows:
+        show(rows, arguments, title="damage")
+    for text in report.notes:
+        note(f"note: {text}")
+    verdict = f"{len(rows)} places are damaged" if rows else "sound"
+    note(f"{verdict}: {report.files:,} files, {report.bytes:,} bytes, {report.records:,} records read")
+    if rows:
+        note("headrace repair DIR --skip keeps what is whole on both sides; --cut ends the lane before it")
+    return CHECK_FAILED if rows else 0

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""The offline checker: reads every byte that a store keeps and says what is wrong, by file and byte.
+
+It changes nothing. It takes the store's lock while it runs, so that nobody writes meanwhile. What it calls
+damage is what recovery calls damage (log/recovery.py); a tail that was never whole is a note.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headrace.core import _frames
+from headrace.disk import Disk, SystemDisk, read_all
+from headrace.errors import Corrupt, NotFound
+from headrace.log.cold import ColdSegment
+from headrace.log.control import ControlFile
+from headrace.log.log import take_lock
+from headrace.log.manifest import read_manifest
+from headrace.log.recovery import Circumstances, recover
+from headrace.log.segment import COLD, HEADER_SIZE, RAW, RawSegment, decode_header, decode_snapshot, name_of
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong. `byte` is a position in the file, or −1 where there is none."""
+
+    path: Path
+    byte: int
+    message: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check found. The store is sound where `findings` is empty."""
+
+    files: int = 0
+    bytes: int = 0
+    records: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def damage(self, path: Path, byte: int, message: str) -> None:
+        self.findings.append(Finding(path, byte, message))
+
+
+def store_size(directory: Path) -> int:
+    """Bytes that a check will read."""
+    return sum(path.stat().st_size for path in (directory / "lanes").glob("*/*") if path.is_file())
+
+
+def verify(directory: Path, *, advance: Callable[[int], None] = lambda _bytes: None) -> Report:
+    """Check a store. `advance` is called with the bytes read since its last call.
+
+    Raises NotFound where there is no store and LockedByOther while somebody writes it.
+    """
+    if not (directory / "control").exists():
+        raise NotFound(f"{directory} is not a headrace store")
+    lock = take_lock(directory)
+    report = Report()
+    try:
+        lanes = check_catalogue(directory / "catalogue.sqlite", report)
+        control = open_control(directory / "control", report)
+        try:
+            for lane_id, durability in sorted(lanes.items()):
+                check_lane(directory, lane_id, durability == "disk", control, report, advance)
+            for path in sorted((directory / "lanes").iterdir()):
+                if path.name.isdigit() and int(path.name) not in lanes:
+                    report.notes.append(f"{path} belongs to no lane of the catalogue")
+        finally:
+            if control is not None:
+                control.close()
+    finally:
+        os.close(lock)
+    return report
+
+
+def open_control(path: Path, report: Report) -> ControlFile | None:
+    """The control file; damage in it costs no data and is said."""
+    try:
+        return ControlFile(path, writer=False)
+    except Corrupt as problem:
+        report.damage(path, 0, problem.message)
+        return None
+
+
+def check_catalogue(path: Path, report: Report) -> dict[int, str]:
+    """SQLite's own check; returns each lane's promise."""
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            for (text,) in connection.execute("PRAGMA integrity_check"):
+                if text != "ok":
+                    report.damage(path, -1, text)
+            return dict(connection.execute("SELECT id, durability FROM lanes").fetchall())
+        finally:
+            connection.close()
+    except sqlite3.Error as problem:
+        report.damage(path, -1, f"the catalogue cannot be read: {problem}")
+        return {}
+
+
+def check_lane(
+    directory: Path,
+    lane_id: int,
+    durable: bool,
+    control: ControlFile | None,
+    report: Report,
+    advance: Callable[[int], None],
+) -> None:
+    """One lane: its manifest, each file, how they join, and what recovery would say of the last one."""
+    path = directory / "lanes" / f"{lane_id:08d}"
+    disk = SystemDisk()
+    if not path.exists():
+        return
+    try:
+        manifest = read_manifest(disk, path)
+    except Corrupt as problem:
+        report.damage(path / "manifest", 0, problem.message)
+        manifest = None
+    bases = segments_of(path, disk)
+    ends = [base for base, _ in bases[1:]]
+    if bases and manifest is not None and bases[0][0] > manifest.floor:
+        report.damage(
+            path, -1, f"the files before lane offset {bases[0][0]} are missing, from {manifest.floor} on"
+        )
+    for (base, kind), end in zip(bases, [*ends, None], strict=True):
+        file = path / name_of(base, kind)
+        report.files += 1
+        report.bytes += disk.size(file)
+        if kind == COLD:
+            check_cold(file, end, disk, report)
+        elif end is not None:
+            check_sealed(file, end, disk, report)
+        advance(disk.size(file))
+    check_end(path, bases, durable, lane_id, control, report)
+
+
+def segments_of(path: Path, disk: Disk) -> list[tuple[int, str]]:
+    """(base, kind) of the segments; a cold file stands for the raw one beside it."""
+    found: dict[int, str] = {}
+    for name in disk.names(path):
+        if name[:20].isdigit() and name[20:] in (RAW, COLD) and found.get(int(name[:20])) != COLD:
+            found[int(name[:20])] = name[20:]
+    return sorted(found.items())
+
+
+def read_file(file: Path, disk: Disk) -> bytes:
+    """A whole file."""
+    handle = disk.open(file, os.O_RDONLY)
+    try:
+        return read_all(disk, handle, disk.size(file), 0)
+    finally:
+        disk.close(handle)
+
+
+def count_records(frames: bytes | memoryview, end: int, salt: int) -> int:
+    """Records in frames that were checked."""
+    table = _frames.FrameTable()
+    _frames.load_frames(frames, 0, end, salt, table, None, 0)
+    return sum(count for _, _, count, _, _, _ in table.rows())
+
+
+def check_sealed(file: Path, end: int, disk: Disk, report: Report) -> None:
+    """A raw segment that another one follows: whole from its header to the next base."""
+    data = read_file(file, disk)
+    try:
+        header = decode_header(data, file)
+    except Corrupt as problem:
+        report.damage(file, 0, problem.message)
+        return
+    frames = memoryview(data)[HEADER_SIZE : HEADER_SIZE + end - header.base]
+    good, _, stop, state = _frames.check_frames(frames, 0, header.salt, header.chain)
+    if good < end - header.base:
+        what = _frames.STATE_NAMES[state] if state else "the file ends too early"
+        report.damage(file, HEADER_SIZE + stop, what)
+    report.records += count_records(frames, good, header.salt) if good else 0
+    check_snapshot(file, frames, header.salt, report)
+
+
+def check_snapshot(file: Path, frames: memoryview, salt: int, report: Report) -> None:
+    """The first frame must be a SNAPSHOT that can be read."""
+    first = _frames.read_header(frames, 0, salt)
+    if first is None or first["kind"] != _frames.KIND_SNAPSHOT:
+        report.damage(file, HEADER_SIZE, "the segment does not begin with a SNAPSHOT")
+        return
+    try:
+        decode_snapshot(bytes(frames[64 : 64 + first["body_size"]]))
+    except ValueError as problem:
+        report.damage(file, HEADER_SIZE, str(problem))
+
+
+def check_cold(file: Path, end: int | None, disk: Disk, report: Report) -> None:
+    """A cold file: header, footer, every block and every frame in them."""
+    try:
+        cold = ColdSegment.open(file, disk)
+    except Corrupt as problem:
+        report.damage(file, 0, problem.message)
+        return
+    if end is not None and cold.end != end:
+        report.damage(file, -1, f"it ends at lane offset {cold.end}, the next segment starts at {end}")
+    for message in cold.check():
+        report.damage(file, -1, message)
+    report.records += cold.records
+
+
+def check_end(
+    path: Path,
+    bases: list[tuple[int, str]],
+    durable: bool,
+    lane_id: int,
+    control: ControlFile | None,
+    report: Report,
+) -> None:
+    """The last segment, as recovery would judge it."""
+    if not bases:
+        return
+    last = path / name_of(*bases[-1])
+    how = Circumstances(
+        clean=control is not None and control.clean,
+        same_boot=control is not None and control.same_boot,
+        visible=control.visible(lane_id) if control is not None else 0,
+        writer=False,
+    )
+    try:
+        found = recover(path, SystemDisk(), durable, how)
+    except (Corrupt, OSError, ValueError) as problem:
+        if not any(finding.path.parent == path for finding in report.findings):
+            report.damage(last, -1, str(problem))
+        return
+    report.notes += [f"{path}: {note}" for note in found.notes]
+    if found.damage is not None and not any(finding.path == path for finding in report.findings):
+        report.damage(last, -1, found.damage.message)
+    for segment in found.segments[-1:]:
+        if isinstance(segment, RawSegment):
+            report.records += sum(row[2] for row in segment.table(segment.end or 0).rows())
