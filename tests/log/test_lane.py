@@ -271,6 +271,25 @@ def test_files_of_disk_lanes_are_used_again_but_not_while_a_reader_has_them(log,
     assert log.reports == []
 
 
+@pytest.mark.parametrize("left", ["zeroes", "an earlier use"])
+def test_a_file_made_ahead_that_never_got_its_header_holds_nothing(tmp_path, left):
+    log = Log.open(tmp_path / "s", background=False)
+    lane, router = log.create_lane("disk"), router_of(1)
+    put(lane, router, [(0, "k", b"a"), (0, "k", b"b")])
+    lane.seal_idle(0)
+    lane.seal_idle(0)
+    end, (first,), lane_id = lane.end, list(lane.directory.glob("*.raw")), lane.id
+    content = first.read_bytes() if left == "an earlier use" else bytes(1 << 20)
+    (lane.directory / f"{end:020d}.raw").write_bytes(content)
+    os.close(log._lock_file)  # as if the process had ended here
+    log = Log.open(tmp_path / "s", background=False)
+    lane = log.lane(lane_id)
+    assert read_shard(lane, 0) == [(0, "k", b"a"), (1, "k", b"b")]
+    assert put(lane, router, [(0, "k", b"c")])[0][0] == 2
+    assert "holds nothing" in log.reports[0]
+    log.close()
+
+
 class FailingDisk(SystemDisk):
     """The system's disk, whose next calls of a name fail."""
 

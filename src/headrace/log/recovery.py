@@ -192,9 +192,9 @@ def _scan(path: Path, data: bytes, disk: Disk, how: Circumstances, found: Recove
     try:
         header = decode_header(data, path)
     except Corrupt as problem:
-        # Torn at birth, or damaged later? Published bytes beyond its base, or any in this boot, tell.
+        # Torn at birth, or damaged later? Published bytes beyond its base tell.
         base = int(path.stem)
-        if how.visible > base or how.clean or (how.same_boot and len(data) > HEADER_SIZE):
+        if how.visible > base or how.clean:
             raise
         raise _Unborn(f"{path.name}: {problem.message}; it was being created and holds nothing") from None
     frames = memoryview(data)[HEADER_SIZE:]

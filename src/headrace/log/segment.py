@@ -105,6 +105,9 @@ def decode_header(data: bytes, path: Path) -> SegmentHeader:
             raise Corrupt(
                 f"{path} has version {version} and feature bits {features:#x}; this headrace reads version {VERSION}"
             )
+        elif path.suffix == RAW and base != int(path.stem):
+            # A file of a `disk` lane that is used again, before its new header was written.
+            problem = f"a header of the segment at lane offset {base}"
         else:
             return SegmentHeader(store, lane, bool(disk), base, previous, salt, created, before)
     raise Corrupt(f"{path} has {problem}", hint="headrace verify shows what can be read")
