@@ -60,6 +60,10 @@ class Disk(Protocol):
 
     def free_bytes(self, path: Path) -> int: ...
 
+    def boot_id(self) -> bytes:
+        """16 bytes that change when the machine starts anew; zeroes where that cannot be told."""
+        ...
+
     def pin(self, file: int) -> None:
         """Keep the file's bytes from being used anew while this descriptor is open."""
         ...
@@ -120,6 +124,9 @@ class SystemDisk:
     def free_bytes(self, path: Path) -> int:
         facts = os.statvfs(path)
         return facts.f_bavail * facts.f_frsize
+
+    def boot_id(self) -> bytes:
+        return boot_id()
 
     def pin(self, file: int) -> None:
         with contextlib.suppress(OSError):  # at worst the file is not recycled

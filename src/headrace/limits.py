@@ -56,6 +56,7 @@ segment_size_max = 64 * MIB
 segment_size_least = 64 * KIB  # however small a stream's limit is
 segment_idle_ns = 60 * 1_000_000_000
 ring_size_first = 2 * MIB
+group_size_max = 1 * GIB  # of one lane; offsets within a segment are 32 bits wide
 disk_free_least = 64 * MIB  # kept free, so that deletes and positions always go on
 
 # --- the embedded library ---

@@ -120,7 +120,8 @@ cdef class Tail:
     cdef readonly uint64_t written
     cdef readonly uint64_t kept
     cdef public uint64_t synced
-    cdef public bint closed
+    cdef public int closed
+    cdef readonly uint64_t opened
     cdef readonly uint32_t salt
     cdef readonly uint32_t chain
     cdef readonly int file

@@ -61,6 +61,7 @@ STATE_NAMES = ("ok", "short", "bad header checksum", "broken chain", "impossible
 cdef enum:
     RELEASE_SIZE = 65536
     PAGE_CACHE_OFFSET = 4096
+    HELD = 2
 
 
 def crc32c(data, uint32_t seed=0, simd=None):
@@ -207,7 +208,8 @@ cdef class Tail:
         appended  bytes before it were framed
         base      where the current segment starts; its file holds it at byte 4,096
         limit     where the current segment is full
-        closed    `append` takes nothing any more
+        closed    1: `append` takes nothing any more; 2: only parts of the group in work
+        opened    where the SNAPSHOT ends: before it the segment holds nothing of its own
     Durability: `append` promises nothing, `write` that the bytes survive the process, a sync of `file`
     after it that they survive the power.
 
@@ -244,21 +246,29 @@ cdef class Tail:
         self.file = file
         self.base = self.appended = self.written = self.kept = base
         self.limit = limit
+        self.opened = base
         self.salt = salt
         self.chain = chain
         self.table = FrameTable()
 
     def grow(self, size_t capacity):
-        """Give the ring at least `capacity` bytes; everything framed before must be written."""
+        """Give the ring at least `capacity` bytes. What is framed but not written is taken along. OSError
+        where there is no memory; nothing has changed then."""
+        cdef hr_ring larger
         cdef int problem
-        if self.appended != self.written:
-            raise RuntimeError(f"{self.appended - self.written} bytes are framed but not written")
-        hr_ring_close(&self.ring)
-        self.kept = self.written
+        cdef uint64_t pending = self.appended - self.written
+        memset(&larger, 0, sizeof(larger))
+        if capacity < pending:
+            capacity = pending
         if capacity:
-            problem = hr_ring_open(&self.ring, capacity)
+            problem = hr_ring_open(&larger, capacity)
             if problem:
                 raise OSError(problem, os.strerror(problem), f"ring of {capacity} bytes")
+            if pending:  # appends do not wait for the lane's lock: some may have come since the last write
+                memcpy(hr_ring_at(&larger, self.written), hr_ring_at(&self.ring, self.written), pending)
+        hr_ring_close(&self.ring)
+        self.ring = larger
+        self.kept = self.written
 
     def discard(self):
         """Forget what was framed but not written, after a failed write; the states must be set anew."""
@@ -339,10 +349,10 @@ cdef class Tail:
         cdef shard_state *state
         if ordinal >= entries.lane_count:
             raise ValueError(f"lane {ordinal} of entries that were routed to {entries.lane_count} lanes")
-        if self.closed:
+        if self.closed and (self.closed != HELD or last):
             return NEEDS_SEGMENT
         total = self._measure(entries, router, ordinal, &frames, &shard_max) + extra
-        if self.appended + total > self.limit and self.table.table.count > 0:
+        if self.appended + total > self.limit and self.appended > self.opened:
             return NEEDS_SEGMENT
         if self.appended - self.written + total > self.ring.capacity:
             return NEEDS_ROOM
@@ -397,7 +407,29 @@ cdef class Tail:
         hr_frame_write_body(hr_ring_at(&self.ring, self.appended), &header, self.salt, PyBytes_AS_STRING(body), SIMD)
         self.chain = header.header_crc
         self.appended += stride
+        if kind == HR_KIND_SNAPSHOT:
+            self.opened = self.appended
         return self.appended
+
+    def hold(self, uint64_t size):
+        """Begin a group of several appends, `size` bytes in all: until `release`, an append that is not part
+        of it (`last` True) is told NEEDS_SEGMENT and has to wait for the lane's lock.
+
+        Returns 0, or NEEDS_ROOM or NEEDS_SEGMENT and has done nothing.
+        """
+        if self.closed:
+            return NEEDS_SEGMENT
+        if self.appended + size > self.limit and self.appended > self.opened:
+            return NEEDS_SEGMENT
+        if self.appended - self.written + size > self.ring.capacity:
+            return NEEDS_ROOM
+        self.closed = HELD
+        return 0
+
+    def release(self):
+        """The group that `hold` began is complete."""
+        if self.closed == HELD:
+            self.closed = 0
 
     def _forget(self, uint64_t coming):
         """Bytes of the ring that the coming frames overwrite are no longer kept for readers."""

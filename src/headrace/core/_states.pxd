@@ -15,4 +15,5 @@ cdef struct shard_state:
 cdef class ShardStates:
     cdef shard_state *states
     cdef readonly Py_ssize_t capacity
+    cdef readonly uint64_t start
     cdef int reserve(self, Py_ssize_t shard) except -1

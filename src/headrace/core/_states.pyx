@@ -28,6 +28,7 @@ cdef class ShardStates:
 
     cdef int reserve(self, Py_ssize_t shard) except -1:
         cdef Py_ssize_t wanted = self.capacity or 4
+        cdef Py_ssize_t at
         cdef shard_state *grown
         if shard < self.capacity:
             return 0
@@ -39,14 +40,16 @@ cdef class ShardStates:
         if grown == NULL:
             raise MemoryError()
         memset(grown + self.capacity, 0, (wanted - self.capacity) * sizeof(shard_state))
+        for at in range(self.capacity, wanted):
+            grown[at].next_index = self.start
         self.states = grown
         self.capacity = wanted
         return 0
 
     def get(self, Py_ssize_t shard):
-        """(next index, last arrival ms, flags) of a shard; zeroes for one that was never seen."""
+        """(next index, last arrival ms, flags) of a shard; the first index and zeroes for one never seen."""
         if not 0 <= shard < self.capacity:
-            return (0, 0, 0)
+            return (self.start, 0, 0)
         return (self.states[shard].next_index, self.states[shard].last_arrival_ms, self.states[shard].flags)
 
     def set(self, Py_ssize_t shard, uint64_t next_index, int64_t last_arrival_ms, uint32_t flags):
@@ -63,6 +66,14 @@ cdef class ShardStates:
         for i in range(self.capacity):
             if self.states[i].known:
                 self.states[i].next_index += step
+
+    def start_at(self, uint64_t index):
+        """Shards that were never seen begin at this index."""
+        cdef Py_ssize_t i
+        self.start = index
+        for i in range(self.capacity):
+            if not self.states[i].known:
+                self.states[i].next_index = index
 
     def dump(self):
         """The snapshot's bytes."""
@@ -84,6 +95,7 @@ cdef class ShardStates:
 
     def copy(self):
         other = ShardStates()
+        other.start = self.start
         if self.capacity:
             other.reserve(self.capacity - 1)
             memcpy(other.states, self.states, self.capacity * sizeof(shard_state))

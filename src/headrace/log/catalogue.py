@@ -123,8 +123,9 @@ class Catalogue:
         return [(name, bytes(value)) for name, value in rows]
 
     def add_lane(self, durability: str) -> int:
-        """A new lane's id; ids are never used twice."""
-        with self.transaction():
+        """A new lane's id; ids are never used twice. A lane that promises to survive the power is itself
+        on the device when this returns."""
+        with self.transaction(durable=durability == "disk"):
             cursor = self._connection.execute("INSERT INTO lanes (durability) VALUES (?)", (durability,))
             assert cursor.lastrowid is not None
             return cursor.lastrowid

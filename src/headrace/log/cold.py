@@ -22,7 +22,8 @@ File `<base>.cold`, little-endian. Header, 4,096 bytes:
       92    4    footer: CRC-32C of these bytes
       96    8    records
      104    8    bytes of frames before compression
-     112    4    CRC-32C of bytes 0 to 111
+     112    4    epoch in which the SNAPSHOT as of the end stood so (log/recovery.py)
+     116    4    CRC-32C of bytes 0 to 115
 
 From byte 4,096 the blocks, each the compressed concatenation of whole RECORDS frames of about 64 KiB (one
 frame where that is larger), unchanged but for their order: by shard, then by index. Then the footer, one
@@ -42,8 +43,10 @@ last, either the raw file is whole or the cold one is, and where both stand the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,8 +73,8 @@ BLOCK_SIZE_MAX = _frames.HEADER_SIZE + (16 << 20) + 8
 FOOTER_SIZE_MAX = 1 << 30
 BLOCKS_CACHED = 8
 
-_HEADER = struct.Struct("<8sII16sIIQQIIqqQIIQQ")
-assert _HEADER.size == 112
+_HEADER = struct.Struct("<8sII16sIIQQIIqqQIIQQI")
+assert _HEADER.size == 116
 _BLOCK_ROW = np.dtype(
     [("position", "<u8"), ("size", "<u4"), ("raw_size", "<u4"), ("crc", "<u4"), ("zero", "<u4")]
 )
@@ -117,8 +120,9 @@ def _decompress(codec: int, data: bytes, size: int) -> bytes:
 
 
 def write_cold(
-    raw: RawSegment, end_snapshot: bytes, last_crc: int, last_arrival_ms: int, disk: Disk, codec: str = "zstd"
-) -> Path:
+    raw: RawSegment, end_snapshot: bytes, last_crc: int, last_arrival_ms: int, disk: Disk, codec: str = "zstd",
+    epoch: int = 0,
+) -> Path:  # fmt: skip
     """Make the cold file of a sealed raw segment; on the device, under its name, when this returns.
 
     Memory: one block, the table of frames, and 64 bytes a frame for the sort. Cost: one read, one
@@ -130,6 +134,7 @@ def write_cold(
     compress = compressor_of(codec)
     reach("cold.before_write")
     file = disk.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    done = False
     try:
         blocks, frames, position = _write_blocks(raw, disk, file, compress)
         start_snapshot = raw.start_snapshot()
@@ -144,15 +149,19 @@ def write_cold(
         head = _HEADER.pack(
             MAGIC, VERSION, CODECS[codec], raw.header.store_id, raw.header.lane, raw.salt, raw.base, raw.end, last_crc,
             len(blocks), raw.arrival_before_ms, last_arrival_ms, position, len(footer), _frames.crc32c(footer),
-            int(frames["count"].sum()), int(frames["stride"].sum()),
+            int(frames["count"].sum()), int(frames["stride"].sum()), epoch,
         )  # fmt: skip
         head += struct.pack("<I", _frames.crc32c(head))
         write_all(disk, file, head.ljust(HEADER_SIZE, b"\0"), 0)
         reach("cold.after_write")
         disk.sync(file)
         reach("cold.after_sync")
+        done = True
     finally:
         disk.close(file)
+        if not done:
+            with contextlib.suppress(OSError):  # recovery removes it otherwise
+                disk.unlink(temporary)
     disk.rename(temporary, target)
     disk.sync_directory(target.parent)
     reach("cold.after_rename")
@@ -184,7 +193,10 @@ def _write_blocks(
     position = HEADER_SIZE
     for start, stop in _block_ranges(source["stride"]):
         data = _frames.read_runs(raw.file, _runs(source[start:stop]))
-        _frames.decode_frames(data, raw.salt, 0, 1, 1)  # every checksum, before the raw file goes
+        try:
+            _frames.decode_frames(data, raw.salt, 0, 1, 1)  # every checksum, before the raw file goes
+        except ValueError as problem:
+            raise Corrupt(f"{raw.path}: {problem}", hint="headrace verify shows what can be read") from None
         strides = source["stride"][start:stop].astype(np.int64)
         frames["block"][start:stop] = len(blocks)
         frames["offset"][start:stop] = np.cumsum(strides) - strides
@@ -225,11 +237,12 @@ class ColdSegment:
     def __init__(self, path: Path, disk: Disk, fields: tuple[Any, ...], file_size: int) -> None:
         (_, _, self._codec, self.store_id, self.lane, self.salt, self.base, self.end, self.last_crc, self._block_count,
          self.arrival_before_ms, self.last_arrival_ms, self._footer_at, self._footer_size, self._footer_crc, self.records,
-         self.raw_bytes) = fields  # fmt: skip
+         self.raw_bytes, self.epoch) = fields  # fmt: skip
         self.path = path
         self.size = file_size
         self._disk = disk
         self._file: int | None = None
+        self._opening = threading.Lock()
         self._blocks: np.ndarray | None = None
         self._frames = np.zeros(0, _FRAME_ROW)
         self._start_snapshot = self._end_snapshot = b""
@@ -244,9 +257,9 @@ class ColdSegment:
             head = read_all(disk, file, HEADER_SIZE, 0)
         finally:
             disk.close(file)
-        if len(head) < HEADER_SIZE or _frames.crc32c(head[:112]) != int.from_bytes(head[112:116], "little"):
+        if len(head) < HEADER_SIZE or _frames.crc32c(head[:116]) != int.from_bytes(head[116:120], "little"):
             raise Corrupt(f"{path} has a damaged header", hint="headrace repair leaves a visible gap there")
-        fields = _HEADER.unpack(head[:112])
+        fields = _HEADER.unpack(head[:116])
         if fields[0] != MAGIC or fields[1] != VERSION or fields[2] not in CODECS.values():
             raise Corrupt(
                 f"{path} has magic {fields[0]!r}, version {fields[1]}, codec {fields[2]}; this headrace reads version {VERSION}"
@@ -261,9 +274,10 @@ class ColdSegment:
 
     @property
     def file(self) -> int:
-        if self._file is None:
-            self._file = self._disk.open(self.path, os.O_RDONLY)
-        return self._file
+        with self._opening:
+            if self._file is None:
+                self._file = self._disk.open(self.path, os.O_RDONLY)
+            return self._file
 
     def _damaged(self, what: str) -> Corrupt:
         return Corrupt(f"{self.path}: {what}", hint="headrace repair leaves a visible gap there")
@@ -440,7 +454,7 @@ def rewrite_without_damage(path: Path, disk: Disk) -> bytes | None:
     head = _HEADER.pack(
         MAGIC, VERSION, cold._codec, cold.store_id, cold.lane, cold.salt, cold.base, cold.end, cold.last_crc, len(kept),
         cold.arrival_before_ms, cold.last_arrival_ms, position, len(footer), _frames.crc32c(footer),
-        int(frames["count"].sum()), int(frames["stride"].sum()),
+        int(frames["count"].sum()), int(frames["stride"].sum()), cold.epoch,
     )  # fmt: skip
     head += struct.pack("<I", _frames.crc32c(head))
     content: bytes = head.ljust(HEADER_SIZE, b"\0") + b"".join(parts) + footer

@@ -37,7 +37,8 @@ import struct
 from pathlib import Path
 
 from headrace.core._shared import SharedWords
-from headrace.disk import boot_id
+from headrace.disk import SystemDisk, replace_file
+from headrace.disk import boot_id as machine_boot_id
 from headrace.errors import Corrupt
 
 MAGIC = b"HRCTL001"
@@ -51,22 +52,34 @@ NO_SEGMENT = 0xFFFF_FFFF_FFFF_FFFF
 _HEADER = struct.Struct("<8sII16sIIQ16sQ")
 
 
+def _lost(path: Path) -> bool:
+    """Whether there is no control file, or one whose bytes never reached the device."""
+    try:
+        return not path.read_bytes()[:HEADER_SIZE].strip(b"\0")
+    except FileNotFoundError:
+        return True
+
+
+def _create(path: Path) -> None:
+    """A control file of a store that was not closed in order; whole whenever it has its name."""
+    header = _HEADER.pack(MAGIC, VERSION, SLOT_SIZE, bytes(16), 0, DIRTY, 0, os.urandom(16), 0)
+    replace_file(SystemDisk(), path, header.ljust(HEADER_SIZE + SLOTS_STEP * SLOT_SIZE, b"\0"))
+
+
 class ControlFile:
     """The mapped control file. Open it for writing only under the store's lock."""
 
-    def __init__(self, path: Path, *, writer: bool) -> None:
+    def __init__(self, path: Path, *, writer: bool, boot_id: bytes | None = None) -> None:
         self.path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._boot_id = machine_boot_id() if boot_id is None else boot_id
         self._maps: list[mmap.mmap] = []  # earlier, smaller maps of the same file stay valid
-        self.created = os.fstat(self._file).st_size == 0
+        self.created = writer and _lost(path)
         if self.created:
-            if not writer:
-                os.close(self._file)
-                path.unlink()
-                raise Corrupt(f"{path} does not exist", hint="open the store for writing first")
-            os.ftruncate(self._file, HEADER_SIZE + SLOTS_STEP * SLOT_SIZE)
-            header = _HEADER.pack(MAGIC, VERSION, SLOT_SIZE, bytes(16), 0, DIRTY, 0, os.urandom(16), 0)
-            os.pwrite(self._file, header, 0)
+            _create(path)
+        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        if os.fstat(self._file).st_size < HEADER_SIZE:
+            os.close(self._file)
+            raise Corrupt(f"{path} is cut short", hint="open the store for writing; that makes it anew")
         self._map()
         magic, version, slot_size, *_ = self._header()
         if (magic, version, slot_size) != (MAGIC, VERSION, SLOT_SIZE):
@@ -93,7 +106,7 @@ class ControlFile:
     @property
     def same_boot(self) -> bool:
         """Whether the last writer ran since the machine's last start."""
-        return self._header()[3] == boot_id() != bytes(16)
+        return self._header()[3] == self._boot_id != bytes(16)
 
     @property
     def generation(self) -> int:
@@ -111,13 +124,26 @@ class ControlFile:
     def max_bytes(self) -> int:
         return self._header()[8]
 
-    def mark(self, state: int, *, pid: int, max_bytes: int | None = None) -> None:
+    def mark(
+        self, state: int, *, pid: int, max_bytes: int | None = None, store_id: bytes | None = None
+    ) -> None:
         """Record who has the store open for writing, in which boot, and whether it is clean."""
-        magic, version, slot_size, _, _, _, generation, store_id, limit = self._header()
+        magic, version, slot_size, _, _, _, generation, known_id, limit = self._header()
+        store_id = store_id or known_id
         generation += state == DIRTY
         limit = limit if max_bytes is None else max_bytes
         _HEADER.pack_into(
-            self._maps[-1], 0, magic, version, slot_size, boot_id(), pid, state, generation, store_id, limit
+            self._maps[-1],
+            0,
+            magic,
+            version,
+            slot_size,
+            self._boot_id,
+            pid,
+            state,
+            generation,
+            store_id,
+            limit,
         )
         self._maps[-1].flush(0, HEADER_SIZE)
 
@@ -156,6 +182,11 @@ class ControlFile:
         """Say that the lane's files changed and which segment is written now."""
         self.words.store64(self.slot(lane) + 16, base)
         self.words.add32(self.slot(lane) + 24, 1)
+
+    def distrust(self, lane: int) -> None:
+        """Forget what was published in a `process` lane before the power went: it promised nothing."""
+        if lane < self.slot_count:
+            self.words.store64(self.slot(lane), 0)
 
     def forget(self, lane: int) -> None:
         """Clear the slot of a deleted lane, so that its id may be used again."""

@@ -15,20 +15,15 @@ one pwrite, one release store, one call for each subscriber.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from headrace import limits
 from headrace.core import _entry_parts, _frames
 from headrace.core._entries import Entries, Router
-from headrace.errors import Fenced
+from headrace.core._frames import Tail
+from headrace.errors import Error, Fenced, InvalidArgument
 from headrace.log.failpoints import reach
-from headrace.log.lane_segments import LaneSegments
-from headrace.log.segment import (
-    encode_position,
-)
-
-if TYPE_CHECKING:
-    pass
+from headrace.log.lane_segments import LaneSegments, SyncFlight
+from headrace.log.segment import encode_position
 
 PRODUCER_EPOCH_BITS = 16
 
@@ -81,6 +76,7 @@ class Lane(LaneSegments):
     def _ready(self) -> None:
         """Have a tail to append to, or say why not."""
         with self._write_lock:
+            self._log.check_open()
             self._ensure()
             if self._fenced:
                 self._reopen()
@@ -110,6 +106,10 @@ class Lane(LaneSegments):
             if end >= 0:
                 return end
             need = tail.measure(entries, router, ordinal) + extra
+            if need > limits.group_size_max:
+                raise InvalidArgument(
+                    f"a group of {need} bytes in one lane; at most {limits.group_size_max}: put it in parts"
+                )
             if end == _frames.NEEDS_SEGMENT:
                 self._roll(need)
             else:
@@ -123,7 +123,7 @@ class Lane(LaneSegments):
             size = max(tail.ring_size, limits.ring_size_first)
             while size < need:
                 size *= 2
-            tail.grow(size)
+            self._grow(tail, size)
 
     def _append_traced(
         self, entries: Entries | None, router: Router | None, ordinal: int, producer: tuple[int, int, int] | None,
@@ -146,19 +146,40 @@ class Lane(LaneSegments):
                     stamp = 0 if not positions else stamp
                     sequence = max(sequence, known)
             bodies = [encode_position(owner, payload) for owner, payload in positions.items()]
-            extra = sum(_frames.HEADER_SIZE + len(body) + 8 for body in bodies)
-            end = self.end if self._tail is None else self._tail.appended
-            if count and entries is not None and router is not None:
-                end = self._append_slow(entries, router, ordinal, stamp, sequence, not bodies, extra)
-            elif bodies:
-                self._reserve(extra)
-            for number, body in enumerate(bodies):
-                assert self._tail is not None
-                last = number == len(bodies) - 1
-                end = self._tail.append_body(_frames.KIND_POSITION, 0, body, 0, 0, stamp, sequence, last)
+            if max(map(len, bodies), default=0) > limits.frame_record_size_max:
+                raise InvalidArgument(f"a position is at most {limits.frame_record_size_max} bytes long")
+            with_records = count > 0 and entries is not None and router is not None
+            if not with_records and not bodies:
+                end = self.end if self._tail is None else self._tail.appended
+            elif not bodies:
+                end = self._append_slow(entries, router, ordinal, stamp, sequence)  # type: ignore[arg-type]
+            else:
+                end = self._append_held(
+                    entries if with_records else None, router, ordinal, stamp, sequence, bodies
+                )
             if count or bodies:
                 self._traces.append((end, stamp, sequence, positions))
             return end + self._shift
+
+    def _append_held(
+        self, entries: Entries | None, router: Router | None, ordinal: int, stamp: int, sequence: int,
+        bodies: list[bytes],
+    ) -> int:  # fmt: skip
+        """Records and POSITION frames as one group, which no other thread's group may come into."""
+        need = sum(_frames.HEADER_SIZE + len(body) + 8 for body in bodies)
+        if entries is not None and router is not None:
+            assert self._tail is not None
+            need += self._tail.measure(entries, router, ordinal)
+        tail = self._hold(need)
+        try:
+            if entries is not None and router is not None:
+                tail.append(entries, router, ordinal, self._log.clock.now_ms(), stamp, sequence, False)
+            for number, body in enumerate(bodies):
+                last = number == len(bodies) - 1
+                end = tail.append_body(_frames.KIND_POSITION, 0, body, 0, 0, stamp, sequence, last)
+        finally:
+            tail.release()
+        return end
 
     def _check_producer(self, producer: tuple[int, int, int]) -> int:
         """The producer's last sequence in this lane, −1 if none; fences older epochs."""
@@ -174,34 +195,41 @@ class Lane(LaneSegments):
             )
         return known
 
-    def _reserve(self, size: int) -> None:
-        """Room for `size` bytes in ring and segment."""
-        tail = self._tail
-        assert tail is not None
-        if tail.appended + size > tail.limit and len(tail.table) > 0:
-            self._roll(size)
-        tail = self._tail
-        assert tail is not None
-        if tail.pending + size > tail.ring_size:
-            self._make_room(size)
+    def _hold(self, size: int) -> Tail:
+        """The tail with room for a group of `size` bytes, held for the caller, who releases it."""
+        while True:
+            self._ready()
+            tail = self._tail
+            assert tail is not None
+            state = tail.hold(size)
+            if state == 0:
+                return tail
+            if state == _frames.NEEDS_SEGMENT:
+                self._roll(size)
+            else:
+                self._make_room(size)
 
     def append_topology(self, events: list[tuple[str, int, bytes]]) -> int:
         """Frame ("open" | "close", shard, payload) events as one atomic group; returns a ticket."""
         with self._write_lock:
             self._ready()
-            self._reserve(sum(72 + len(payload) for _, _, payload in events))
-            tail = self._tail
-            assert tail is not None
+            tail = self._hold(sum(_frames.HEADER_SIZE + 8 + len(payload) for _, _, payload in events))
             end = tail.appended
-            for number, (what, shard, payload) in enumerate(events):
-                kind = _frames.KIND_CLOSE if what == "close" else _frames.KIND_OPEN
-                next_index, arrival, flags = self._states.get(shard)
-                end = tail.append_body(
-                    kind, shard, payload, next_index, arrival, 0, 0, number == len(events) - 1
-                )
-                self._states.set(
-                    shard, next_index, arrival, flags | _frames.SHARD_CLOSED if what == "close" else flags
-                )
+            changes = []
+            try:
+                for number, (what, shard, payload) in enumerate(events):
+                    kind = _frames.KIND_CLOSE if what == "close" else _frames.KIND_OPEN
+                    next_index, arrival, flags = self._states.get(shard)
+                    end = tail.append_body(
+                        kind, shard, payload, next_index, arrival, 0, 0, number == len(events) - 1
+                    )
+                    changes.append((shard, flags))
+                    self._states.set(
+                        shard, next_index, arrival, flags | _frames.SHARD_CLOSED if what == "close" else flags
+                    )
+            finally:
+                tail.release()
+            self._topology.append((end, changes))
             return end + self._shift
 
     def shard_closed(self, shard: int) -> bool:
@@ -219,21 +247,28 @@ class Lane(LaneSegments):
 
     def outcome(self, ticket: int) -> None:
         """Raise the error of a ticket that failed; return for one that is durable."""
-        for low, high, error in self._failures:
-            if low < ticket <= high:
+        for low, high, error in reversed(self._failures):
+            if ticket > high:
+                return
+            if low < ticket:
                 raise error
 
     def commit(self, ticket: int) -> None:
         """Return when the lane's promise holds for the ticket's group. Many callers share one write and
         one sync: whoever comes first leads."""
-        while True:
-            if self._failures:
-                self.outcome(ticket)
-            if self.visible + self._shift >= ticket:
-                return
-            self.write()
-            if self.needs_sync:
-                self.sync()
+        # A failure is noted before `_shift` grows, so what looks settled is asked for its outcome after.
+        if self.visible + self._shift < ticket:
+            try:
+                self.write()
+                if self.needs_sync:
+                    self.sync()
+            except Error:  # it may have been that of others, with this group safe before it
+                if self.visible + self._shift < ticket:
+                    raise
+            if self.visible + self._shift < ticket:
+                raise InvalidArgument(f"ticket {ticket} was never given by lane {self.id}")
+        if self._failures:
+            self.outcome(ticket)
 
     def write(self) -> int:
         """Hand everything framed to the file with one pwrite. A `process` lane's records are then visible
@@ -252,19 +287,25 @@ class Lane(LaneSegments):
                 if segment is None or tail is None:
                     return self.visible + self._shift
                 target, file = tail.written, segment.file
-            if target > tail.synced:
+                flight = self._flight = SyncFlight() if target > tail.synced else None
+            if flight is not None:
                 reach("sync.before")
                 try:
                     self._log.disk.sync(file)
                 except OSError as problem:
-                    with self._write_lock:
-                        self._fence(problem)
+                    flight.error = problem
+                finally:
+                    flight.landed.set()
                 reach("sync.after")
                 with self._write_lock:
-                    if tail is self._tail and target > tail.synced:
+                    self._flight = None
+                    if tail is self._tail:
+                        if flight.error is not None:
+                            self._fence(flight.error)
                         tail.synced = target
-                    if self.needs_sync:
-                        self._publish(target)
+                        if self.needs_sync:
+                            self._publish(target)
+                    # Else the segment was ended meanwhile, with a sync of its own or as failed.
             return target + self._shift
 
     def on_visible(self, callback: Callable[[], None]) -> Callable[[], None]:

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from headrace.core._batch import RecordBatch
 from headrace.core._frames import Tail
@@ -25,12 +26,22 @@ from headrace.core._states import ShardStates
 from headrace.disk import read_all
 from headrace.errors import Corrupt
 from headrace.log.cold import ColdSegment
-from headrace.log.segment import COLD, HEADER_SIZE, RAW, RawSegment, decode_header, decode_snapshot, name_of
+from headrace.log.segment import (
+    COLD,
+    HEADER_SIZE,
+    RAW,
+    RawSegment,
+    decode_header,
+    decode_snapshot,
+    name_of,
+    pin_named,
+)
 
 if TYPE_CHECKING:
     from headrace.log.log import Log
 
 Segment = RawSegment | ColdSegment
+Answer = TypeVar("Answer")
 
 
 class LaneReader:
@@ -67,6 +78,7 @@ class LaneReader:
         if not self._loaded:
             with self._load_lock:
                 if not self._loaded:
+                    self._log.check_open()
                     self._load()
                     self._loaded = True
 
@@ -84,18 +96,24 @@ class LaneReader:
             return self.visible
         control = self._log.control
         for _ in range(100):
+            # In this order: the writer changes the layout before it publishes what lies in a new file.
+            visible = control.visible(self.id)
             layout = control.layout(self.id)
-            self.visible = control.visible(self.id)
             if layout == self._layout:
+                self.visible = visible
                 break
             try:
-                self._list_segments()
-                self._layout = layout
+                with self._load_lock:
+                    self.visible = visible
+                    self._layout = layout if self._list_segments(visible) else -1
+                break
             except FileNotFoundError:
                 continue  # a file was dropped or compressed between listing and opening it
         return self.visible
 
-    def _list_segments(self) -> None:
+    def _list_segments(self, visible: int) -> bool:
+        """Take over the directory as it is. False where its last file is not born yet: nothing in it is
+        visible, and it is left out."""
         disk = self._log.disk
         found: dict[int, str] = {}
         for name in disk.names(self.directory):
@@ -106,6 +124,9 @@ class LaneReader:
             segment.path: segment for segment in [*self._segments, *([self._active] if self._active else [])]
         }
         bases = sorted(found)
+        unborn = len(bases) > 0 and found[bases[-1]] == RAW and bases[-1] >= visible
+        if unborn:
+            bases.pop()
         segments: list[Segment] = []
         for base, following in zip(bases, [*bases[1:], None][: len(bases)], strict=True):
             path = self.directory / name_of(base, found[base])
@@ -117,6 +138,7 @@ class LaneReader:
             segments.append(segment)
         self._active = segments.pop() if segments and isinstance(segments[-1], RawSegment) else None  # type: ignore[assignment]
         self._segments = segments
+        return not unborn
 
     def _open_segment(self, path: Path) -> Segment:
         disk = self._log.disk
@@ -125,10 +147,10 @@ class LaneReader:
         file = disk.open(path, os.O_RDONLY)
         try:
             header = decode_header(read_all(disk, file, HEADER_SIZE, 0), path)
-        except Corrupt:
+            if header.disk:
+                pin_named(disk, file, path)
+        except (Corrupt, FileNotFoundError):
             disk.close(file)
-            if self.visible <= int(path.stem):
-                raise FileNotFoundError(path) from None  # it is being created
             raise
         return RawSegment(path, header, disk, end=None, file=file)
 
@@ -174,6 +196,15 @@ class LaneReader:
                 self._layout = -1  # dropped or compressed meanwhile: look again
         return RecordBatch.empty()
 
+    def _steadily(self, look: Callable[[int], Answer]) -> Answer:
+        """Run `look(visible)`, again where a file went away under it: dropped or compressed meanwhile."""
+        for _ in range(100):
+            try:
+                return look(self._refresh())
+            except FileNotFoundError:
+                self._layout = -1
+        return look(self._refresh())
+
     def _end_states(self, shard: int, visible: int) -> tuple[int, int]:
         """(next index, last arrival ms) of the visible records of a shard."""
         for segment in reversed(self._all()):
@@ -190,28 +221,34 @@ class LaneReader:
 
     def bounds(self, shard: int) -> tuple[int, int]:
         """(first kept index, next index) of the visible records; equal where there are none."""
-        visible = self._refresh()
-        segments = self._all()
-        if not segments:
-            return 0, 0
-        upcoming = self._end_states(shard, visible)[0]
-        return min(segments[0].start_states().get(shard)[0], upcoming), upcoming
+
+        def look(visible: int) -> tuple[int, int]:
+            segments = self._all()
+            if not segments:
+                return 0, 0
+            upcoming = self._end_states(shard, visible)[0]
+            return min(segments[0].start_states().get(shard)[0], upcoming), upcoming
+
+        return self._steadily(look)
 
     def last_arrival(self, shard: int) -> int:
         """Arrival, ms, of the shard's last visible record; 0 if there never was one."""
-        return self._end_states(shard, self._refresh())[1]
+        return self._steadily(lambda visible: self._end_states(shard, visible)[1])
 
     def index_at_time(self, shard: int, arrival_ms: int) -> int:
         """Index of the first visible record with that arrival or later; the next index if there is none."""
-        visible = self._refresh()
-        segments = self._all()
-        for number, segment in enumerate(segments):
-            if number + 1 < len(segments) and segments[number + 1].arrival_before_ms < arrival_ms:
-                continue
-            found = segment.index_at_time(shard, arrival_ms, visible)
-            if found is not None:
-                return found
-        return self._end_states(shard, visible)[0]
+
+        def look(visible: int) -> int:
+            segments = self._all()
+            for number, segment in enumerate(segments):
+                if number + 1 < len(segments) and segments[number + 1].arrival_before_ms < arrival_ms:
+                    continue
+                found = segment.index_at_time(shard, arrival_ms, visible)
+                if found is not None:
+                    return found
+            return self._end_states(shard, visible)[0]
+
+        return self._steadily(look)
 
     def wait(self, offset: int, timeout: float) -> bool:
         """Sleep until more than lane offset `offset` is visible, in any process, or the time is over."""
@@ -225,7 +262,7 @@ class LaneReader:
         self._refresh()
         if self._log.writer:
             return dict(self._positions)
-        return self._read_positions()
+        return self._steadily(lambda visible: self._read_positions())
 
     @property
     def producers(self) -> dict[int, tuple[int, int]]:

@@ -9,6 +9,8 @@ from the last synced byte on, and the lane is fenced until its files have been r
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import secrets
 import threading
@@ -38,15 +40,27 @@ from headrace.log.segment import (
 if TYPE_CHECKING:
     from headrace.log.log import Log
 
-PRODUCER_EPOCH_BITS = 16
+FAILURES_KEPT = 256
+logger = logging.getLogger("headrace.log")
+
+
+class SyncFlight:
+    """A sync that runs without the lane's lock. The system tells an error of a file to whoever asks first,
+    and to nobody else: who ends the segment meanwhile takes this answer, not one of its own."""
+
+    __slots__ = ("error", "landed")
+
+    def __init__(self) -> None:
+        self.landed = threading.Event()
+        self.error: OSError | None = None
 
 
 class LaneSegments(LaneReader):
     """What a lane does with its files. The intake stands in lane.py."""
 
     __slots__ = (
-        "_callbacks", "_error", "_failures", "_fenced", "_next_size", "_on_full", "_shift", "_size_limit", "_states",
-        "_sync_lock", "_tail", "_traces", "_write_lock", "dropped_bytes", "dropped_records", "last_append_ns",
+        "_callbacks", "_error", "_failures", "_fenced", "_flight", "_next_size", "_on_full", "_shift", "_size_limit", "_states",
+        "_sync_lock", "_tail", "_topology", "_traces", "_write_lock", "dropped_bytes", "dropped_records", "last_append_ns",
     )  # fmt: skip
 
     def __init__(self, log: Log, lane_id: int, durability: str) -> None:
@@ -61,6 +75,10 @@ class LaneSegments(LaneReader):
         self._failures: list[tuple[int, int, Error]] = []  # tickets (from, to] that failed
         self._shift = 0  # ticket − lane offset
         self._traces: list[tuple[int, int, int, dict[bytes, bytes]]] = []  # framed, not visible yet
+        self._topology: list[
+            tuple[int, list[tuple[int, int]]]
+        ] = []  # (end, (shard, flags before)), not visible
+        self._flight: SyncFlight | None = None
         self._next_size = limits.segment_size_first
         self._size_limit: int | None = None
         self._on_full = "throttle"
@@ -74,10 +92,7 @@ class LaneSegments(LaneReader):
         """Recover the lane's files. Called once, under the write lock, before anything else."""
         control = self._log.control
         how = Circumstances(
-            clean=self._log.was_clean,
-            same_boot=self._log.same_boot,
-            visible=control.visible(self.id),
-            writer=True,
+            epoch=self._log.epoch, visible=control.visible(self.id), sync=not self._log.was_clean
         )
         found = recover(self.directory, self._log.disk, self.needs_sync, how)
         self._segments = found.segments
@@ -101,19 +116,23 @@ class LaneSegments(LaneReader):
 
     # ---------------------------------------------------------------- segments
 
-    def _begin(self, need: int) -> None:
+    def _begin(self, need: int, *, bounded: bool = True) -> None:
         """Start a new segment at the lane's end. Everything written before is in sealed segments."""
         log = self._log
-        log.make_room(self, need)
-        log.disk.make_directory(self.directory)
+        if bounded:
+            log.make_room(self, need)
         base = self.end
-        if not self._segments:
-            write_manifest(log.disk, self.directory, self._manifest(base))
-            if self.needs_sync:
-                log.disk.sync_directory(self.directory.parent)
+        try:
+            log.disk.make_directory(self.directory)
+            if not self._segments:
+                write_manifest(log.disk, self.directory, self._manifest(base))
+                if self.needs_sync:
+                    log.disk.sync_directory(self.directory.parent)
+        except OSError as problem:
+            raise self._unwritable(problem, "the directory") from problem
         header = SegmentHeader(
             log.control.store_id, self.id, self.needs_sync, base, self._last_crc, secrets.randbits(32),
-            log.clock.now_ms(), self._last_arrival_ms,
+            log.clock.now_ms(), self._last_arrival_ms, log.epoch,
         )  # fmt: skip
         snapshot = encode_snapshot(self._states, self._producers, self._positions)
         path = self.directory / name_of(base)
@@ -138,9 +157,10 @@ class LaneSegments(LaneReader):
         except OSError as problem:
             if file >= 0:
                 log.disk.close(file)
+            self._remove_unborn(path)
             raise self._unwritable(problem, f"a new segment {path.name}") from problem
         reach("roll.after_sync")
-        tail.synced = tail.written if self.needs_sync else base
+        tail.synced = tail.written if self.needs_sync else 0
         self._next_size = min(4 * self._next_size, limits.segment_size_max)
         self._active = RawSegment(
             path, header, log.disk, end=None, file=file, table=tail.table, start_states=self._states.copy()
@@ -148,8 +168,8 @@ class LaneSegments(LaneReader):
         self._tail = tail
         self._bytes += HEADER_SIZE
         self.end = tail.written
+        log.control.layout_changed(self.id, base)  # before: who sees the offset must see the file
         self._publish(tail.written)
-        log.control.layout_changed(self.id, base)
 
     def _create(self, path: Path, size: int) -> int:
         """A new segment file. For `disk` lanes it has its full size and was written once, with zeroes or as an
@@ -157,6 +177,8 @@ class LaneSegments(LaneReader):
         time; frames of the earlier use fail under the new salt."""
         log = self._log
         flags = os.O_RDWR | os.O_CREAT
+        if path.name in log.disk.names(self.directory):
+            log.disk.unlink(path)  # of an attempt that failed; nothing in it was ever promised
         if not self.needs_sync:
             return log.disk.open(path, flags | os.O_EXCL)
         spare = log.maintenance.take_spare(self.id, size + HEADER_SIZE)
@@ -168,6 +190,17 @@ class LaneSegments(LaneReader):
             log.prewrite(file, size + HEADER_SIZE)
         log.disk.pin(file)
         return file
+
+    def _remove_unborn(self, path: Path) -> None:
+        with contextlib.suppress(OSError):  # else the next attempt removes it
+            self._log.disk.unlink(path)
+
+    def _grow(self, tail: Tail, size: int) -> None:
+        """Give the ring more bytes; StorageError where there is no memory."""
+        try:
+            tail.grow(size)
+        except OSError as problem:
+            raise StorageError(f"no memory for a ring of {size} bytes: {problem.strerror}") from problem
 
     def _manifest(self, floor: int) -> Manifest:
         return Manifest(
@@ -194,27 +227,32 @@ class LaneSegments(LaneReader):
         tail, active = self._tail, self._active
         if tail is None or active is None:
             return
-        tail.closed = True
+        tail.closed = 1
         self._write_pending()
-        if self._tail is not tail:
-            return  # the write failed and the segment ended there
         reach("roll.before_end")
         body = encode_snapshot(self._states, self._producers, self._positions)
         if tail.append_body(_frames.KIND_END, 0, body) < 0:
-            tail.grow(len(body) + 4096)
+            self._grow(tail, len(body) + 4096)
             tail.append_body(_frames.KIND_END, 0, body)
         self._write_pending()
-        if self._tail is not tail:
-            return
         reach("roll.after_end")
         if self.needs_sync:
             try:
-                self._log.disk.sync(active.file)
+                self._sync_now(active.file)
             except OSError as problem:
                 self._fence(problem)
             tail.synced = tail.written
             self._publish(tail.written)
         self._retire(tail.written)
+
+    def _sync_now(self, file: int) -> None:
+        """Sync under the write lock; OSError also where a sync that was under way has failed."""
+        flight = self._flight
+        if flight is not None:
+            flight.landed.wait()
+            if flight.error is not None:
+                raise flight.error
+        self._log.disk.sync(file)
 
     def _retire(self, end: int) -> None:
         """The active segment ends at `end` and takes nothing more."""
@@ -274,11 +312,16 @@ class LaneSegments(LaneReader):
             if stamp:
                 self._producers[stamp] = max(sequence, self._producers.get(stamp, -1))
             self._positions.update(positions)
+        while self._topology and self._topology[0][0] <= end:
+            self._topology.pop(0)
         self.visible = end
         self._log.control.publish(self.id, end)
         reach("publish.after")
         for callback in self._callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:  # the records are safe; that must not look otherwise to who put them
+                logger.exception("a subscriber of lane %d failed", self.id)
 
     # ---------------------------------------------------------------- failures
 
@@ -286,24 +329,21 @@ class LaneSegments(LaneReader):
         """Everything framed from lane offset `cut` on has failed; the segment ends there."""
         tail, active = self._tail, self._active
         assert tail is not None and active is not None
+        tail.closed = 1  # first: an append that came between would get a ticket that nobody fails
         low, high = cut + self._shift, tail.appended + self._shift
-        self._failures = [*self._failures[-63:], (low, high, error)]
+        self._note_failure(low, high, error)
         self._shift = high + 1 - cut  # tickets to come lie above those that failed
         torn = tail.written - cut
-        tail.closed = True
         tail.rewind(cut)
         tail.discard()
         self._traces.clear()
         reach("fail.before_zero")
         try:
-            zeroes = bytes(min(torn + _frames.HEADER_SIZE, 1 << 20))
-            for start in range(0, torn + 1, len(zeroes)):
-                write_all(
-                    self._log.disk,
-                    active.file,
-                    zeroes[: torn + _frames.HEADER_SIZE - start],
-                    HEADER_SIZE + cut - active.base + start,
-                )
+            # From the back: if we are killed meanwhile, what is left is a beginning, never a hole before frames.
+            step = 1 << 20
+            for start in reversed(range(0, torn + 1, step)):
+                zeroes = bytes(min(torn + _frames.HEADER_SIZE - start, step))
+                write_all(self._log.disk, active.file, zeroes, HEADER_SIZE + cut - active.base + start)
         except OSError:
             pass  # the next segment's base says the same
         reach("fail.after_zero")
@@ -311,14 +351,28 @@ class LaneSegments(LaneReader):
         self._retire(cut)
         self._last_crc = 0
 
+    def _note_failure(self, low: int, high: int, error: Error) -> None:
+        """Remember which tickets failed. When there are too many failures, the oldest are joined, so that a
+        ticket of long ago is rather called failed than durable."""
+        failures = [*self._failures, (low, high, error)]
+        if len(failures) > FAILURES_KEPT:
+            failures[:2] = [(failures[0][0], failures[1][1], failures[0][2])]
+        self._failures = failures
+
     def _restore_states(self, active: RawSegment, cut: int) -> None:
         """Set each shard back to what stands before `cut`."""
+        flags = {shard: self._states.get(shard)[2] for shard in self._states.shards()}
+        for end, changes in reversed(self._topology):
+            if end > cut:
+                flags.update(reversed(changes))
+        self._topology.clear()
         states = active.start_states().copy()
-        for shard in self._states.shards():
+        for shard, flag in flags.items():
             bounds = active.table(cut).bounds(shard, cut - active.base)
-            _, _, flags = self._states.get(shard)
             if bounds is not None:
-                states.set(shard, bounds[1], bounds[2], flags)
+                states.set(shard, bounds[1], bounds[2], flag)
+            elif flag or states.get(shard)[2]:
+                states.set(shard, *states.get(shard)[:2], flag)
         self._states = states
 
     def _fail_write(self, start: int, problem: OSError) -> None:
@@ -327,7 +381,7 @@ class LaneSegments(LaneReader):
         assert tail is not None and active is not None
         if self.needs_sync and start > self.visible:
             try:  # what was written before this write is sound and others wait for it
-                self._log.disk.sync(active.file)
+                self._sync_now(active.file)
                 self._publish(start)
             except OSError as again:
                 self._fence(again)
@@ -350,7 +404,7 @@ class LaneSegments(LaneReader):
         """Read the lane again from the device after a failed sync; Fenced where that fails."""
         for segment in self._segments[-1:]:
             self._log.drop_cache(segment.path)
-        how = Circumstances(clean=False, same_boot=True, visible=0, writer=False)
+        how = Circumstances(epoch=self._log.epoch, visible=0, writer=False)
         try:
             found = recover(self.directory, self._log.disk, True, how)
         except (OSError, Corrupt) as problem:
@@ -384,7 +438,7 @@ class LaneSegments(LaneReader):
             return
         if self._on_full == "drop_oldest":
             while (
-                len(self._segments) > 0
+                len(self._segments) > 1  # the last one carries the state until the new one stands
                 and self.size + need > self._size_limit
                 and self._drop_first(count=True)
             ):
@@ -429,18 +483,27 @@ class LaneSegments(LaneReader):
     def _drop_first(self, *, count: bool) -> bool:
         """Drop the oldest sealed segment; False where it must stay to carry the lane's state."""
         if self._active is None and len(self._segments) == 1:
-            self._begin_after_drop()
+            if self._error is not None or self._fenced:
+                return False
+            self._begin(0, bounded=False)
         first, *rest = self._segments
         later = rest[0] if rest else self._active
         if later is None:
             return False
-        self._segments = rest
-        self._bytes -= first.size
-        self.dropped_bytes += first.size
+        lost = 0
         if count:
             before, after = first.start_states(), later.start_states()
-            self.dropped_records += sum(after.get(s)[0] - before.get(s)[0] for s in after.shards())
-        write_manifest(self._log.disk, self.directory, self._manifest(later.base))
+            lost = sum(after.get(s)[0] - before.get(s)[0] for s in after.shards())
+        self.dropped_bytes += first.size
+        self.dropped_records += lost
+        try:
+            write_manifest(self._log.disk, self.directory, self._manifest(later.base))
+        except OSError as problem:
+            self.dropped_bytes -= first.size
+            self.dropped_records -= lost
+            raise self._unwritable(problem, "the manifest") from problem
+        self._segments = rest
+        self._bytes -= first.size
         self._floor = later.base
         self._discard(first)
         reach("drop.after_unlink")
@@ -449,21 +512,15 @@ class LaneSegments(LaneReader):
 
     def _discard(self, segment: Segment) -> None:
         """A segment's file is no longer the lane's: unlink it, or keep it for the next one of a `disk` lane."""
-        if self.needs_sync and isinstance(segment, RawSegment) and self._log.maintenance.keeps(self.id):
-            used = segment.path.with_name(f"{segment.path.stem}.used.tmp")
-            self._log.disk.rename(segment.path, used)
-            self._log.maintenance.recycle(self.id, used)
-        else:
-            self._log.disk.unlink(segment.path)
-
-    def _begin_after_drop(self) -> None:
-        """The last sealed segment is to go: a new one carries the lane's state on."""
-        limit, self._size_limit = self._size_limit, None
         try:
-            self._next_size = limits.segment_size_first
-            self._begin(0)
-        finally:
-            self._size_limit = limit
+            if self.needs_sync and isinstance(segment, RawSegment) and self._log.maintenance.keeps(self.id):
+                used = segment.path.with_name(f"{segment.path.stem}.used.tmp")
+                self._log.disk.rename(segment.path, used)
+                self._log.maintenance.recycle(self.id, used)
+            else:
+                self._log.disk.unlink(segment.path)
+        except OSError as problem:  # the next opening removes what is below the floor or beside a cold file
+            logger.warning("lane %d: %s could not be removed: %s", self.id, segment.path.name, problem)
 
     def replace_segment(self, raw: RawSegment, cold: object) -> bool:
         """Put a cold segment in the place of the raw one it was made from; False if that is gone."""
@@ -480,8 +537,8 @@ class LaneSegments(LaneReader):
         """Sealed segments that are not compressed yet, oldest first."""
         return [segment for segment in self._segments if segment.kind == RAW]  # type: ignore[misc]
 
-    def end_of(self, raw: RawSegment) -> tuple[bytes, int, int] | None:
-        """(SNAPSHOT, header CRC of the last frame, latest arrival) as of a sealed segment's end; None where
+    def end_of(self, raw: RawSegment) -> tuple[bytes, int, int, int] | None:
+        """(SNAPSHOT, header CRC of the last frame, latest arrival, epoch) as of a sealed segment's end; None where
         nothing follows it and the lane may still have to be judged."""
         with self._write_lock:
             following = [
@@ -490,13 +547,16 @@ class LaneSegments(LaneReader):
             if following:
                 later = following[0]
                 crc = later.header.previous_crc if isinstance(later, RawSegment) else 0
-                snapshot = later.start_snapshot()
-                return snapshot, crc, later.arrival_before_ms
+                epoch = later.header.epoch if isinstance(later, RawSegment) else later.epoch
+                return later.start_snapshot(), crc, later.arrival_before_ms, epoch
+            if self._error is not None:
+                return None  # damaged: its bytes stay as they are
             if self._active is None and self._segments and self._segments[-1] is raw:
                 return (
                     encode_snapshot(self._states, self._producers, self._positions),
                     self._last_crc,
                     self._last_arrival_ms,
+                    self._log.epoch,
                 )
             return None
 
@@ -510,12 +570,39 @@ class LaneSegments(LaneReader):
     def close(self) -> None:
         """Write, end the segment, sync; the lane can be opened again."""
         with self._write_lock:
-            if self._tail is None:
-                return
-            active = self._active
-            reach("close.before_end")
-            self._seal()
-            if active is not None and not self.needs_sync:
-                self._log.disk.sync(active.file)
-            reach("close.after_end")
-            self._error = self._error or Closed(f"lane {self.id} was closed")
+            try:
+                if self._tail is not None:
+                    reach("close.before_end")
+                    self._seal()
+                    reach("close.after_end")
+                if self._loaded and not self.needs_sync:
+                    self._sync_sealed()
+            finally:
+                self._error = self._error or Closed(f"lane {self.id} was closed")
+
+    def _sync_sealed(self) -> None:
+        """Bring what a `process` lane holds to the device, so that a store that was closed in order is whole."""
+        disk = self._log.disk
+        try:
+            for segment in self._segments:
+                if isinstance(segment, RawSegment) and not segment.synced:
+                    disk.sync(segment.file)
+                    segment.synced = True
+            if self._segments:
+                disk.sync_directory(self.directory)
+                disk.sync_directory(self.directory.parent)
+        except OSError as problem:
+            raise self._unwritable(problem, "the last records") from problem
+
+    def abandon(self) -> None:
+        """Give up what was not written and take nothing more: the lane is going to be removed."""
+        with self._write_lock:
+            tail = self._tail
+            self._error = Closed(f"lane {self.id} was deleted")
+            if tail is not None:
+                tail.closed = 1
+                low, high = self.visible + self._shift, tail.appended + self._shift
+                if high > low:
+                    self._note_failure(low, high, self._error)
+                    self._shift = high + 1 - self.visible
+                self._tail = None

@@ -19,13 +19,14 @@ import fcntl
 import logging
 import os
 import shutil
+import struct
 import threading
 from pathlib import Path
 
 from headrace import limits
 from headrace.clock import Clock, SystemClock
 from headrace.disk import FILE_SYSTEMS_ALLOWED, Disk, SystemDisk, file_system_of, write_all
-from headrace.errors import Backpressure, Closed, LockedByOther, NotFound, Unsupported
+from headrace.errors import Backpressure, Closed, Error, LockedByOther, NotFound, Unsupported
 from headrace.log.catalogue import Catalogue
 from headrace.log.control import CLEAN, DIRTY, ControlFile
 from headrace.log.failpoints import reach
@@ -34,8 +35,15 @@ from headrace.log.lane_reader import LaneReader
 from headrace.log.lane_segments import LaneSegments
 from headrace.log.maintenance import Maintenance
 from headrace.log.recovery import Recovered
+from headrace.log.segment import RAW
 
 logger = logging.getLogger("headrace.log")
+_FACTS = struct.Struct("<16sIQ")  # the catalogue's document log/store: store id, epoch, size limit
+
+
+def epoch_of(facts: bytes) -> int:
+    """The epoch in the catalogue's document log/store."""
+    return int(_FACTS.unpack(facts)[1])
 
 
 class Log:
@@ -60,20 +68,16 @@ class Log:
         self._lanes: dict[int, LaneReader] = {}
         self._lanes_lock = threading.Lock()
         self._lane_bytes: dict[int, int] | None = None  # of lanes that are not loaded
-        self.control = ControlFile(directory / "control", writer=writer)
+        self.control = ControlFile(directory / "control", writer=writer, boot_id=disk.boot_id())
         self.same_boot = self.control.same_boot
         self.was_clean = self.control.clean
         self.reports: list[str] = []
         self.closed = False
-        if writer:
-            limit = self.control.max_bytes if max_bytes is None else max_bytes
-            if not limit:
-                limit = disk.free_bytes(directory) // 2
-            self.max_bytes = limit
-            self.control.mark(DIRTY, pid=os.getpid(), max_bytes=limit)
-        else:
-            self.max_bytes = self.control.max_bytes
         self.catalogue = Catalogue(directory / "catalogue.sqlite", writer=writer)
+        self.epoch = 0
+        self.max_bytes = self.control.max_bytes
+        if writer:
+            self._become_writer(max_bytes)
         self.maintenance = Maintenance(self, codec)
 
     @classmethod
@@ -98,7 +102,10 @@ class Log:
             check_file_system(path)
         lock_file = take_lock(path)
         try:
-            (path / "lanes").mkdir(mode=0o700, exist_ok=True)
+            if not (path / "lanes").exists():
+                (path / "lanes").mkdir(mode=0o700, exist_ok=True)
+                (disk or SystemDisk()).sync_directory(path)
+                (disk or SystemDisk()).sync_directory(path.parent)
             log = cls(
                 path,
                 clock or SystemClock(),
@@ -127,6 +134,31 @@ class Log:
             path, clock or SystemClock(), SystemDisk(), writer=False, lock_file=-1, max_bytes=None, codec=None
         )
 
+    def _become_writer(self, max_bytes: int | None) -> None:
+        """Settle what the store is and how the last writer ended, before any lane is looked at.
+
+        Store id, size limit and epoch stand in the catalogue, so that the control file may be lost. The
+        epoch counts the unclean starts in a new boot: a segment of an earlier epoch may have lost what was
+        not synced, and indexes after it move ahead.
+        """
+        facts = self.catalogue.get("log", "store")
+        if facts is not None:
+            store_id, self.epoch, limit = _FACTS.unpack(facts)
+        else:
+            store_id, limit = self.control.store_id, 0
+        unclean = facts is not None and not self.was_clean and not self.same_boot
+        if unclean:
+            self.epoch += 1
+        self.max_bytes = max_bytes or limit or self.disk.free_bytes(self.directory) // 2
+        now = _FACTS.pack(store_id, self.epoch, self.max_bytes)
+        if now != facts:
+            self.catalogue.put("log", "store", now, durable=True)
+        if unclean:
+            for lane, durability in self.catalogue.lanes().items():
+                if durability == "process":
+                    self.control.distrust(lane)
+        self.control.mark(DIRTY, pid=os.getpid(), max_bytes=self.max_bytes, store_id=store_id)
+
     # ---------------------------------------------------------------- lanes
 
     def lane_directory(self, lane_id: int) -> Path:
@@ -136,8 +168,13 @@ class Log:
         """A new lane. Makes no file until something is appended."""
         if durability not in ("process", "disk"):
             raise Unsupported(f"durability is {durability!r}; expected 'process' or 'disk'")
-        self._check_open()
+        self.check_open()
         lane_id = self.catalogue.add_lane(durability)
+        while self.disk.names(self.lane_directory(lane_id)):
+            # The row of an earlier lane of that id was lost with the power: its files are not this lane's.
+            self.reports.append(f"lane {lane_id}: files that no lane owns; the id is left out")
+            self.catalogue.remove_lane(lane_id)
+            lane_id = self.catalogue.add_lane(durability)
         self.control.reserve(lane_id)
         lane = Lane(self, lane_id, durability)
         with self._lanes_lock:
@@ -152,7 +189,7 @@ class Log:
         """
         lane = self._lanes.get(lane_id)
         if lane is None:
-            self._check_open()
+            self.check_open()
             known = durability or self.catalogue.lane_durability(lane_id)
             if known is None:
                 raise NotFound(f"there is no lane {lane_id} in {self.directory}")
@@ -168,7 +205,7 @@ class Log:
     def delete_lane(self, lane_id: int) -> None:
         """Remove a lane with its files."""
         lane = self.lane(lane_id)
-        lane.close()
+        lane.abandon()
         self.catalogue.remove_lane(lane_id)
         with self._lanes_lock:
             self._lanes.pop(lane_id, None)
@@ -200,7 +237,7 @@ class Log:
         with os.scandir(self.directory / "lanes") as entries:
             for entry in entries:
                 if entry.name.isdigit():
-                    with os.scandir(entry.path) as files, contextlib.suppress(FileNotFoundError):
+                    with contextlib.suppress(FileNotFoundError), os.scandir(entry.path) as files:
                         sizes[int(entry.name)] = sum(file.stat().st_size for file in files)
         return sizes
 
@@ -250,7 +287,7 @@ class Log:
 
     # ---------------------------------------------------------------- the end
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
         if self.closed:
             raise Closed(f"the store {self.directory} was closed", hint="open it again")
 
@@ -260,15 +297,51 @@ class Log:
             return
         self.closed = True
         self.maintenance.stop()
-        if self.writer:
-            for lane in self.loaded_lanes():
+        problem: Error | OSError | None = None
+        try:
+            if self.writer:
+                problem = self._close_lanes()
+                if problem is None:
+                    self.control.mark(CLEAN, pid=0)
+                    reach("close.after_clean")
+        finally:
+            self.catalogue.close()
+            self.control.close()
+            if self._lock_file >= 0:
+                os.close(self._lock_file)
+        if problem is not None:
+            raise problem
+
+    def _close_lanes(self) -> Error | OSError | None:
+        """End every lane, whatever happens to one of them; returns the first problem."""
+        problem: Error | OSError | None = None
+        loaded = set()
+        for lane in self.loaded_lanes():
+            try:
                 lane.close()
-            self.control.mark(CLEAN, pid=0)
-            reach("close.after_clean")
-        self.catalogue.close()
-        self.control.close()
-        if self._lock_file >= 0:
-            os.close(self._lock_file)
+                if lane._loaded:
+                    loaded.add(lane.id)
+            except (Error, OSError) as error:
+                problem = problem or error
+        if not self.was_clean and problem is None:  # what a killed writer left may not be on the device yet
+            try:
+                for lane_id in self.catalogue.lanes().keys() - loaded:
+                    self._sync_files(self.lane_directory(lane_id))
+            except (Error, OSError) as error:
+                problem = error
+        return problem
+
+    def _sync_files(self, directory: Path) -> None:
+        names = self.disk.names(directory)
+        for name in names:
+            if name.endswith(RAW):
+                file = self.disk.open(directory / name, os.O_RDONLY)
+                try:
+                    self.disk.sync(file)
+                finally:
+                    self.disk.close(file)
+        if names:
+            self.disk.sync_directory(directory)
 
 
 def take_lock(path: Path) -> int:

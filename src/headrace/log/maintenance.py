@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace import limits
-from headrace.errors import Error
+from headrace.errors import Corrupt, Error
 from headrace.log.cold import ColdSegment, write_cold
 from headrace.log.failpoints import reach
 from headrace.log.segment import RawSegment
@@ -44,6 +44,7 @@ class Maintenance:
         self._spares: dict[int, list[tuple[int, Path]]] = {}  # by lane: (bytes, file)
         self._used: dict[int, list[Path]] = {}
         self._numbers = itertools.count()
+        self._damaged: set[Path] = set()  # raw segments that cannot be compressed
         self.compressed_bytes = 0  # of frames, before
         self.cold_bytes = 0  # of files, after
 
@@ -80,9 +81,12 @@ class Maintenance:
     def run_once(self) -> None:
         """Everything that is due now."""
         for lane in self._log.loaded_lanes():
-            lane.seal_idle(limits.segment_idle_ns)
-            if lane.needs_sync:
-                self._make_spares(lane)
+            try:
+                lane.seal_idle(limits.segment_idle_ns)
+                if lane.needs_sync:
+                    self._make_spares(lane)
+            except (OSError, Error) as problem:  # of one lane; the others go on
+                logger.warning("maintenance of lane %d: %s", lane.id, problem)
         while not self._stopping and self._compress_one():
             pass
 
@@ -99,7 +103,7 @@ class Maintenance:
             return False
         for lane in self._log.loaded_lanes():
             for raw in lane.raw_sealed():
-                if self.compress(lane, raw):
+                if raw.path not in self._damaged and self.compress(lane, raw):
                     return True
         return False
 
@@ -109,11 +113,15 @@ class Maintenance:
         end = lane.end_of(raw)
         if end is None:
             return False
-        snapshot, last_crc, last_arrival_ms = end
+        snapshot, last_crc, last_arrival_ms, epoch = end
         try:
-            path = write_cold(raw, snapshot, last_crc, last_arrival_ms, self._log.disk, self._codec)
+            path = write_cold(raw, snapshot, last_crc, last_arrival_ms, self._log.disk, self._codec, epoch)
         except FileNotFoundError:
             return True  # dropped meanwhile
+        except Corrupt as problem:
+            self._damaged.add(raw.path)  # stays as it is, for repair
+            logger.warning("%s", problem)
+            return False
         cold = ColdSegment.open(path, self._log.disk)
         if not lane.replace_segment(raw, cold):
             self._log.disk.unlink(path)
@@ -150,6 +158,10 @@ class Maintenance:
         try:
             self._log.prewrite(file, wanted)
             self._log.disk.sync(file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._log.disk.unlink(path)
+            raise
         finally:
             self._log.disk.close(file)
         spares.append((wanted, path))

@@ -13,14 +13,18 @@ The argument, by how the last writer ended:
 
 So the lane ends at the last whole group before the first bad place (the cut). Whether the bad place is a
 torn tail or damage is decided by what stands beyond it: a valid header there whose `synced_offset` lies
-beyond the bad place says that the bad place had been on the device; in the same boot any valid header
-says so, and so does a published offset beyond the cut. That is damage: the lane is opened for reading
-only and names file and byte. Otherwise the tail is cut and the cut reported.
+beyond the bad place says that the bad place had been on the device; in a segment of this epoch (no power
+was lost since it was made) any valid header says so, and so does a published offset beyond the cut. That
+is damage: the lane is opened for reading only and names file and byte. Otherwise the tail is cut and the
+cut reported. The segments of a `process` lane are not synced one by one, so after a loss of power each of
+them is asked, and the first hole ends the lane.
 
 After any start a new segment begins at the cut before anything is appended, so an old tail is never
-appended to, and its remains are beyond the next base, where nothing reads. After an unclean start in
-another boot each shard's index moves ahead by 2**32, because records that readers may have seen are gone
-and their sequence numbers must not come back. What is accepted is synced before it is shown, for `disk`
+appended to, and its remains are beyond the next base, where nothing reads. Each unclean start in another
+boot begins a new epoch, which the catalogue counts durably and each segment carries. A lane that is found
+as of an earlier epoch moves each shard's index ahead by 2**32 for each epoch since, and a shard of which
+nothing is left starts at 2**32 times the epoch, because records that readers may have seen are gone and
+their sequence numbers must not come back. What is accepted is synced before it is shown, for `disk`
 lanes always and for `process` lanes in another boot, lest a second loss of power take it back.
 """
 
@@ -43,6 +47,7 @@ from headrace.log.segment import (
     RAW,
     TEMPORARY,
     RawSegment,
+    SegmentHeader,
     decode_header,
     decode_position,
     decode_snapshot,
@@ -55,12 +60,12 @@ Segment = RawSegment | ColdSegment
 
 @dataclass(slots=True)
 class Circumstances:
-    """How the last writer ended, as the control file tells."""
+    """How the last writer ended, as control file and catalogue tell."""
 
-    clean: bool
-    same_boot: bool
-    visible: int  # of this lane
+    epoch: int  # of the store now: a segment of an earlier one may have lost what was not synced
+    visible: int  # of this lane; for a `process` lane 0 after the power was lost
     writer: bool = True  # whether files may be removed and synced
+    sync: bool = False  # whether the last writer did not end in order
 
 
 @dataclass(slots=True)
@@ -70,6 +75,7 @@ class Recovered:
     segments: list[Segment] = field(default_factory=list)  # sealed, by base
     end: int = 0  # lane offset at which the next segment starts
     chain: int = 0  # header CRC of the last frame
+    epoch: int = 0  # in which the states below stood so
     states: ShardStates = field(default_factory=ShardStates)
     producers: dict[int, int] = field(default_factory=dict)  # id and epoch -> last sequence
     positions: dict[bytes, bytes] = field(default_factory=dict)
@@ -85,6 +91,8 @@ def recover(directory: Path, disk: Disk, durable: bool, how: Circumstances) -> R
     found = Recovered(manifest=read_manifest(disk, directory))
     floor = found.manifest.floor if found.manifest else 0
     bases = _bases(directory, disk, floor, how.writer)
+    if not durable:
+        bases = _up_to_first_hole(directory, disk, bases, how, found)
     while bases:
         path = directory / name_of(*bases[-1])
         try:
@@ -99,9 +107,53 @@ def recover(directory: Path, disk: Disk, durable: bool, how: Circumstances) -> R
     _load_sealed(directory, disk, bases[:-1], floor, found)
     if not bases:
         found.end = max(found.end, floor)
-    if not how.clean and not how.same_boot and bases:
-        found.states.advance(INDEX_STEP)
+    if not bases:
+        found.states.start_at(INDEX_STEP * how.epoch)
+    elif found.epoch < how.epoch:
+        found.states.advance(INDEX_STEP * (how.epoch - found.epoch))
+        found.states.start_at(INDEX_STEP * how.epoch)
+    else:
+        found.states.start_at(INDEX_STEP * how.epoch)
     return found
+
+
+def _up_to_first_hole(
+    directory: Path, disk: Disk, bases: list[tuple[int, str]], how: Circumstances, found: Recovered
+) -> list[tuple[int, str]]:
+    """After a loss of power: the segments of a `process` lane up to the first one that is not whole, which
+    may be any, since they are not synced one by one. The ones behind it are removed and reported."""
+    for number, (base, kind) in enumerate(bases[:-1]):
+        if kind == COLD:
+            continue
+        path = directory / name_of(base, kind)
+        file = disk.open(path, os.O_RDONLY)
+        try:
+            data = read_all(disk, file, disk.size(path), 0)
+        finally:
+            disk.close(file)
+        try:
+            header = decode_header(data, path)
+        except Corrupt:
+            header = None
+        if header is not None and header.epoch >= how.epoch:
+            break  # made since: nothing of it, or of what follows, can be missing
+        if header is not None and header.base == base:
+            end, _, _, _ = _frames.check_frames(memoryview(data)[HEADER_SIZE:], 0, header.salt, header.chain)
+            if base + end >= bases[number + 1][0]:
+                if how.writer:
+                    file = disk.open(path, os.O_RDONLY)
+                    disk.sync(file)
+                    disk.close(file)
+                continue
+        for later, later_kind in bases[number + 1 :]:
+            later_path = directory / name_of(later, later_kind)
+            found.notes.append(
+                f"{later_path.name}: {disk.size(later_path)} bytes are cut, because the power took records before them"
+            )
+            if how.writer:
+                disk.unlink(later_path)
+        return bases[: number + 1]
+    return bases
 
 
 class _Unborn(Exception):
@@ -153,6 +205,8 @@ def _load_sealed(
                 header = decode_header(read_all(disk, file, HEADER_SIZE, 0), path)
             finally:
                 disk.close(file)
+            if header.base != base:
+                raise Corrupt(f"{path} says that it starts at lane offset {header.base}")
             segment = RawSegment(path, header, disk, end=end)
         end = base
         sealed.append(segment)
@@ -172,14 +226,16 @@ def _recover_last(path: Path, disk: Disk, durable: bool, how: Circumstances, fou
         found.end, found.chain = cold.end, cold.last_crc
         found.states, found.producers, found.positions = decode_snapshot(cold.end_snapshot())
         found.last_arrival_ms = cold.last_arrival_ms
+        found.epoch = cold.epoch
         return
     file = disk.open(path, os.O_RDWR if how.writer else os.O_RDONLY)
     keep = False
     try:
         data = read_all(disk, file, disk.size(path), 0)
         segment = _scan(path, data, disk, how, found)
-        if how.writer and not how.clean and (durable or not how.same_boot):
+        if how.writer and (how.sync or found.epoch < how.epoch) and (durable or found.epoch < how.epoch):
             disk.sync(file)
+            disk.sync_directory(path.parent)
         keep = not how.writer
         if keep:
             segment.keep_file(file)
@@ -189,33 +245,34 @@ def _recover_last(path: Path, disk: Disk, durable: bool, how: Circumstances, fou
 
 
 def _scan(path: Path, data: bytes, disk: Disk, how: Circumstances, found: Recovered) -> RawSegment:
+    base = int(path.stem)
     try:
         header = decode_header(data, path)
     except Corrupt as problem:
-        # Torn at birth, or damaged later? Published bytes beyond its base tell.
-        base = int(path.stem)
-        if how.visible > base or how.clean:
+        # Torn at birth, or damaged later? A file that never got its header is blank there.
+        if how.visible > base or data[:HEADER_SIZE].strip(b"\0"):
             raise
         raise _Unborn(f"{path.name}: {problem.message}; it was being created and holds nothing") from None
+    if header.base != base:
+        if how.visible > base:
+            raise Corrupt(f"{path} says that it starts at lane offset {header.base}")
+        raise _Unborn(f"{path.name}: it was being made of the file of an earlier segment and holds nothing")
+    trusted = header.epoch >= how.epoch
     frames = memoryview(data)[HEADER_SIZE:]
     end, chain, stop, state = _frames.check_frames(frames, 0, header.salt, header.chain)
     table = FrameTable()
     events = _frames.load_frames(frames, 0, end, header.salt, table, found.states, 0) if end else []
     if not events or events[0][0] != _frames.KIND_SNAPSHOT:
-        if (
-            how.clean
-            or how.visible > header.base
-            or (how.same_boot and _beyond(frames, stop, header.salt) is not None)
-        ):
+        if how.visible > base or _follows(frames, base, header.salt, stop, trusted) is not None:
             raise Corrupt(f"{path}: {_frames.STATE_NAMES[state]} in the SNAPSHOT at byte {HEADER_SIZE}")
         raise _Unborn(f"{path.name}: its SNAPSHOT is not whole; it was being created and holds nothing")
     start_states, found.producers, found.positions = decode_snapshot(events[0][7])
     _take_over(start_states, frames, end, header.salt, events, found)
-    found.end, found.chain = header.base + end, chain
+    found.end, found.chain, found.epoch = header.base + end, chain, header.epoch
     found.last_arrival_ms = max(
         [header.arrival_before_ms, *(found.states.get(s)[1] for s in found.states.shards())]
     )
-    found.damage = _judge(path, frames, header.base, header.salt, end, stop, state, how)
+    found.damage = _judge(path, frames, header, end, stop, state, how)
     if end < len(frames):
         rest = len(bytes(frames[end:]).rstrip(b"\0"))
         # In a file that was used before, what follows the end is an earlier segment's and no torn tail.
@@ -253,33 +310,36 @@ def _take_over(
             found.states.set(shard, next_index, arrival, closed)
 
 
-def _beyond(frames: memoryview, bad: int, salt: int) -> int | None:
-    """Where the first valid header after a bad place stands."""
+def _follows(frames: memoryview, base: int, salt: int, bad: int, trusted: bool) -> int | None:
+    """Where a valid header after a bad place says that the bad place had been whole: any one where nothing
+    can have been lost with the power, else one that was framed when the bad place had been synced."""
     at: int | None = _frames.search_frame(frames, bad + 8, salt)
-    return at
+    while at is not None:
+        header = _frames.read_header(frames, at, salt)
+        if header is not None and (trusted or header["synced_offset"] > base + bad):
+            return at
+        at = _frames.search_frame(frames, at + 8, salt)
+    return None
 
 
 def _judge(
-    path: Path, frames: memoryview, base: int, salt: int, end: int, stop: int, state: int, how: Circumstances
+    path: Path, frames: memoryview, header: SegmentHeader, end: int, stop: int, state: int, how: Circumstances
 ) -> Corrupt | None:
     """Whether what ended the walk at `stop` is damage, or a tail that was never whole."""
     where = (
         f"{path}: {_frames.STATE_NAMES[state] if state else 'the frames end'} at byte {HEADER_SIZE + stop}"
     )
-    if base + end < how.visible and (how.same_boot or how.clean):
+    if header.base + end < how.visible:
         return Corrupt(
             f"{where}, although records up to lane offset {how.visible} had been published",
             hint="headrace repair leaves a visible gap there",
         )
     if state == 0:
         return None
-    at = _beyond(frames, stop, salt)
-    while at is not None:
-        header = _frames.read_header(frames, at, salt)
-        if header is not None and (how.same_boot or how.clean or header["synced_offset"] > base + stop):
-            return Corrupt(
-                f"{where}, and a whole frame follows at byte {HEADER_SIZE + at}",
-                hint="headrace repair leaves a visible gap there",
-            )
-        at = _beyond(frames, at, salt)
-    return None
+    at = _follows(frames, header.base, header.salt, stop, header.epoch >= how.epoch)
+    if at is None:
+        return None
+    return Corrupt(
+        f"{where}, and a whole frame follows at byte {HEADER_SIZE + at}",
+        hint="headrace repair leaves a visible gap there",
+    )

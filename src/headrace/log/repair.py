@@ -236,7 +236,7 @@ class _LaneRepair:
 
         if self.dry_run or not self.changes:
             return
-        how = Circumstances(clean=True, same_boot=True, visible=0, writer=True)
+        how = Circumstances(epoch=0, visible=0, writer=True)
         found = recover(self.path, self.disk, False, how)
         found.states.advance(INDEX_STEP)
         header = SegmentHeader(
@@ -248,6 +248,7 @@ class _LaneRepair:
             secrets.randbits(32),
             0,
             found.last_arrival_ms,
+            found.epoch,
         )
         snapshot = encode_snapshot(found.states, found.producers, found.positions)
         frame = _frame(_frames.KIND_SNAPSHOT, snapshot, header.salt, header.chain)

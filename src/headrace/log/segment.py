@@ -17,13 +17,14 @@ little-endian, written twice (at 0 and at 2,048) so that one bad sector does not
       52    4    salt: seed of every header CRC in this use of the file, random
       56    8    created, ms since 1970
       64    8    latest arrival in the segments before, ms; lets retention judge them without reading
-      72    4    CRC-32C of bytes 0 to 71
+      72    4    epoch: how often the store had lost power unclean before this segment was made
+      76    4    CRC-32C of bytes 0 to 75
 
 Frames (native/frame.h) follow from byte 4,096; the frame at file position p has lane offset
 base + p − 4096. What stands behind the last frame is zeroes or, in a file of a `disk` lane that was used
 before, an earlier segment, whose frames fail under this salt. The first group is a SNAPSHOT: the state of
 each shard, the producers and the positions as of the base, so that recovery and look-ups need no earlier
-segment. The header CRC of the first frame is chained to bytes 72–75. A sealed segment ends with an END
+segment. The header CRC of the first frame is chained to bytes 76–79. A sealed segment ends with an END
 frame.
 
 Body of a SNAPSHOT: the shards' states (core._frames.ShardStates), then u32 producers and for each u64 id
@@ -37,6 +38,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,9 +55,9 @@ HEADER_SIZE = _frames.SEGMENT_HEADER_SIZE
 COPY_AT = 2048
 RAW, COLD, TEMPORARY = ".raw", ".cold", ".tmp"
 
-_HEADER = struct.Struct("<8sII16sIIQIIqq")
+_HEADER = struct.Struct("<8sII16sIIQIIqqI")
 _CRC_AT = _HEADER.size
-assert _CRC_AT == 72
+assert _CRC_AT == 76
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,13 @@ class SegmentHeader:
     salt: int
     created_ms: int
     arrival_before_ms: int
+    epoch: int = 0
 
     def encode(self) -> bytes:
         """The 4,096 bytes."""
         head = _HEADER.pack(
             MAGIC, VERSION, 0, self.store_id, self.lane, int(self.disk), self.base, self.previous_crc, self.salt,
-            self.created_ms, self.arrival_before_ms,
+            self.created_ms, self.arrival_before_ms, self.epoch,
         )  # fmt: skip
         head += struct.pack("<I", _frames.crc32c(head))
         half = head.ljust(COPY_AT, b"\0")
@@ -94,8 +97,8 @@ def decode_header(data: bytes, path: Path) -> SegmentHeader:
         part = data[at : at + _CRC_AT + 4]
         if len(part) < _CRC_AT + 4:
             continue
-        magic, version, features, store, lane, disk, base, previous, salt, created, before = _HEADER.unpack(
-            part[:_CRC_AT]
+        magic, version, features, store, lane, disk, base, previous, salt, created, before, epoch = (
+            _HEADER.unpack(part[:_CRC_AT])
         )
         if magic != MAGIC:
             problem = f"magic {magic!r}, expected {MAGIC!r}"
@@ -105,12 +108,16 @@ def decode_header(data: bytes, path: Path) -> SegmentHeader:
             raise Corrupt(
                 f"{path} has version {version} and feature bits {features:#x}; this headrace reads version {VERSION}"
             )
-        elif path.suffix == RAW and base != int(path.stem):
-            # A file of a `disk` lane that is used again, before its new header was written.
-            problem = f"a header of the segment at lane offset {base}"
         else:
-            return SegmentHeader(store, lane, bool(disk), base, previous, salt, created, before)
+            return SegmentHeader(store, lane, bool(disk), base, previous, salt, created, before, epoch)
     raise Corrupt(f"{path} has {problem}", hint="headrace verify shows what can be read")
+
+
+def pin_named(disk: Disk, file: int, path: Path) -> None:
+    """Keep an open file of a `disk` lane from being recycled; FileNotFoundError if that came too late."""
+    disk.pin(file)
+    if path.name not in disk.names(path.parent):
+        raise FileNotFoundError(path)
 
 
 def name_of(base: int, kind: str = RAW) -> str:
@@ -192,6 +199,8 @@ class RawSegment:
         self._table = table
         self._scanned = 0 if table is None else None  # segment offset up to which the table is made
         self._start_states = start_states
+        self._scanning = threading.Lock()
+        self.synced = False  # whether all of a sealed segment is known to be on the device
 
     @property
     def size(self) -> int:
@@ -203,9 +212,14 @@ class RawSegment:
         """A descriptor for reading; stays open, and keeps the file from being recycled, as long as
         this object lives."""
         if self._file is None:
-            self._file = self._disk.open(self.path, os.O_RDONLY)
+            file = self._disk.open(self.path, os.O_RDONLY)
             if self.header.disk:
-                self._disk.pin(self._file)
+                try:
+                    pin_named(self._disk, file, self.path)
+                except OSError:
+                    self._disk.close(file)
+                    raise
+            self._file = file
         return self._file
 
     def keep_file(self, file: int) -> None:
@@ -220,7 +234,7 @@ class RawSegment:
 
     def positions(self, visible: int) -> dict[bytes, bytes]:
         """The latest POSITION of each owner before lane offset `visible`; reads the whole segment."""
-        end = (visible if self.end is None else min(visible, self.end)) - self.base
+        end = self._reach(visible)
         data = read_all(self._disk, self.file, end, HEADER_SIZE)
         _, _, positions = decode_snapshot(self.start_snapshot())
         whole = _frames.check_frames(data, 0, self.salt, self.header.chain, False)[0]
@@ -246,13 +260,20 @@ class RawSegment:
 
     def table(self, visible: int) -> FrameTable:
         """The table of frames, complete at least up to lane offset `visible`."""
-        if self._table is None:
-            self._table = FrameTable()
-        if self._scanned is not None:
+        table = self._table
+        if table is not None and self._scanned is None:
+            return table
+        with self._scanning:
+            if self._table is None:
+                self._table = FrameTable()
             limit = (visible if self.end is None else self.end) - self.base
-            if self._scanned < limit:
+            if self._scanned is not None and self._scanned < limit:
                 self._scan(limit)
-        return self._table
+            return self._table
+
+    def _reach(self, visible: int) -> int:
+        """Segment offset up to which may be read; the segment may begin behind what is visible."""
+        return max((visible if self.end is None else min(visible, self.end)) - self.base, 0)
 
     def _scan(self, limit: int) -> None:
         """Pass over the headers of frames not seen yet. Checked and chained, bodies when they are read."""
@@ -280,8 +301,7 @@ class RawSegment:
         tail: _frames.Tail | None = None,
     ) -> RecordBatch | None:
         """The shard's records here from `index` on, or None where there are none up to `visible`."""
-        end = visible if self.end is None else min(visible, self.end)
-        runs = self.table(visible).select(shard, index, max_records, max_bytes, end - self.base)
+        runs = self.table(visible).select(shard, index, max_records, max_bytes, self._reach(visible))
         if not runs:
             return None
         try:
@@ -295,13 +315,11 @@ class RawSegment:
 
     def bounds(self, shard: int, visible: int) -> tuple[int, int, int] | None:
         """(first index, next index, last arrival ms) of the shard's records here, or None."""
-        end = visible if self.end is None else min(visible, self.end)
-        return self.table(visible).bounds(shard, end - self.base)
+        return self.table(visible).bounds(shard, self._reach(visible))
 
     def index_at_time(self, shard: int, arrival_ms: int, visible: int) -> int | None:
         """First index here with that arrival or later."""
-        end = visible if self.end is None else min(visible, self.end)
-        return self.table(visible).index_at_time(shard, arrival_ms, end - self.base)
+        return self.table(visible).index_at_time(shard, arrival_ms, self._reach(visible))
 
     def __del__(self) -> None:
         # Not before: a reader in another thread may still hold this object, and its descriptor's number
@@ -312,5 +330,6 @@ class RawSegment:
     def rest(self) -> None:
         """Give the table of frames back; it is made again when needed. For sealed segments."""
         if self.end is not None:
-            self._table = None
-            self._scanned = 0
+            with self._scanning:
+                self._table = None
+                self._scanned = 0

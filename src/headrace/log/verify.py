@@ -19,7 +19,7 @@ from headrace.disk import Disk, SystemDisk, read_all
 from headrace.errors import Corrupt, NotFound
 from headrace.log.cold import ColdSegment
 from headrace.log.control import ControlFile
-from headrace.log.log import take_lock
+from headrace.log.log import epoch_of, take_lock
 from headrace.log.manifest import read_manifest
 from headrace.log.recovery import Circumstances, recover
 from headrace.log.segment import COLD, HEADER_SIZE, RAW, RawSegment, decode_header, decode_snapshot, name_of
@@ -43,6 +43,7 @@ class Report:
     records: int = 0
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    epoch: int = 0  # of the store, as the catalogue has it
 
     def damage(self, path: Path, byte: int, message: str) -> None:
         self.findings.append(Finding(path, byte, message))
@@ -96,6 +97,8 @@ def check_catalogue(path: Path, report: Report) -> dict[int, str]:
             for (text,) in connection.execute("PRAGMA integrity_check"):
                 if text != "ok":
                     report.damage(path, -1, text)
+            facts = connection.execute("SELECT value FROM documents WHERE kind = 'log' AND name = 'store'")
+            report.epoch = max((epoch_of(value) for (value,) in facts), default=0)
             return dict(connection.execute("SELECT id, durability FROM lanes").fetchall())
         finally:
             connection.close()
@@ -220,10 +223,10 @@ def check_end(
     if not bases:
         return
     last = path / name_of(*bases[-1])
+    power_lost = control is None or not (control.clean or control.same_boot)
     how = Circumstances(
-        clean=control is not None and control.clean,
-        same_boot=control is not None and control.same_boot,
-        visible=control.visible(lane_id) if control is not None else 0,
+        epoch=report.epoch + power_lost,
+        visible=0 if control is None or (power_lost and not durable) else control.visible(lane_id),
         writer=False,
     )
     try:
