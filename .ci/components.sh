@@ -43,9 +43,16 @@ install_awscli() {
     "$HEADRACE_COMPONENTS/awscli/bin/pip" install -q "awscli==$AWSCLI_VERSION"
 }
 
+# The pattern tests of Firehose ask a real Java what its formatter writes.
+install_jdk() {
+    command -v javac >/dev/null && return
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq default-jdk-headless >/dev/null
+}
+
 install_components() {
     mkdir -p "$HEADRACE_COMPONENTS"
     install_versitygw
+    install_jdk
     install_kinesalite
     install_ministack
     install_awscli

@@ -41,6 +41,11 @@ def test_beyond_loopback_every_bucket_must_be_mapped(tmp_path):
         Buckets(config, tmp_path).find("logs")
 
 
+def test_listening_beyond_loopback_counts_whatever_the_configuration_says(tmp_path):
+    with pytest.raises(InvalidArgument, match="is not mapped"):
+        Buckets(configuration.Config(), tmp_path, lambda: [("0.0.0.0", 4567)]).find("logs")
+
+
 def test_with_a_file_a_bucket_that_is_not_in_it_is_refused_with_the_section_to_add(buckets):
     with pytest.raises(InvalidArgument) as caught:
         buckets("").find("logs")

@@ -16,6 +16,7 @@ from headrace.clock import SystemClock
 from headrace.errors import DeliveryError, NotFound
 from headrace.firehose import document
 from headrace.firehose.keeper import DeliveryKeeper
+from headrace.firehose.pipeline import Read
 
 SOON = {"SizeInMBs": 1, "IntervalInSeconds": 0}
 LATER = {"SizeInMBs": 1, "IntervalInSeconds": 900}
@@ -294,7 +295,7 @@ async def test_an_idle_delivery_does_nothing(place):
         await until(lambda: runner.pipeline is not None and runner.pipeline._reader is not None)
         await asyncio.sleep(0.1)
         polls = []
-        runner.pipeline.poll = lambda: polls.append(1) or 0
+        runner.pipeline.poll = lambda: polls.append(1) or Read.NOTHING
         await asyncio.sleep(0.3)
         assert polls == []
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from headrace.errors import Closed, DeliveryError, NotFound
 from headrace.firehose import document
+from headrace.firehose.pipeline import Read
 from headrace.log import failpoints
 
 POINTS = [name for name in failpoints.NAMES if name.startswith("firehose.")]
@@ -101,7 +102,7 @@ class Delivered:
 
     def step(self):
         """What a runner does in one turn."""
-        while self.pipeline.poll():
+        while self.pipeline.poll() is not Read.NOTHING:
             pass
         if self.plan is None and self.pipeline.buffer.is_due(self.place.clock.monotonic_ns()):
             buffer = self.pipeline.buffer
@@ -129,7 +130,7 @@ class Delivered:
         for _ in range(200):
             self.place.clock.advance(11_000)
             self.step()
-            if self.plan is None and not self.pipeline.poll() and not self.pipeline.buffer.count:
+            if self.plan is None and self.pipeline.poll() is Read.NOTHING and not self.pipeline.buffer.count:
                 return
         raise AssertionError("it does not come to an end")
 
@@ -408,7 +409,7 @@ def test_a_direct_put_buffer_is_dropped_after_delivery(place):
     pipeline = place.pipeline("d")
     assert pipeline.open_plan() is None
     before = stream.lanes[0].size
-    while pipeline.poll():
+    while pipeline.poll() is not Read.NOTHING:
         if pipeline.buffer.full:
             pipeline.deliver(pipeline.begin(), again=False)
     assert stream.lanes[0].size < before

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
-"""A small client of the Data Streams API over plain HTTP, for commands that are given an endpoint."""
+"""A small client of the Data Streams and Firehose APIs over plain HTTP, for commands given an endpoint."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ TIMEOUT_S = 60.0
 class RemoteStreams:
     """One connection, one call at a time."""
 
+    target = "Kinesis_20131202"
+
     def __init__(self, endpoint: str) -> None:
         parts = urlsplit(endpoint)
         if parts.scheme != "http" or not parts.hostname:
@@ -33,20 +35,25 @@ class RemoteStreams:
         """One operation; its error becomes an Error with the service's code and text."""
         body = msgspec.json.encode(members)
         headers = {
-            "X-Amz-Target": f"Kinesis_20131202.{operation}",
+            "X-Amz-Target": f"{self.target}.{operation}",
             "Content-Type": "application/x-amz-json-1.1",
         }
+        status, data = self._ask("POST", "/", body, headers)
+        found: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any]) if data else {}
+        if status != 200:
+            raise _error(found)
+        return found
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
         try:
-            self._connection.request("POST", "/", body, headers)
+            self._connection.request(method, path, body, headers or {})
             answer = self._connection.getresponse()
-            data = answer.read()
+            return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as problem:
             self._connection.close()
             raise Unreachable(f"{self.endpoint} does not answer: {problem}") from problem
-        found: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any]) if data else {}
-        if answer.status != 200:
-            raise _error(found)
-        return found
 
     def put(self, stream: str, records: list[tuple[str, bytes]]) -> int:
         """PutRecords of up to 500 (key, data); returns how many failed."""
@@ -78,6 +85,41 @@ class RemoteStreams:
 
     def close(self) -> None:
         self._connection.close()
+
+
+class RemoteDeliveries(RemoteStreams):
+    """The same for Firehose, with what the server's metrics tell of deliveries."""
+
+    target = "Firehose_20150804"
+
+    def names(self) -> list[str]:
+        """All delivery streams."""
+        found: list[str] = []
+        more = True
+        while more:
+            start = {"ExclusiveStartDeliveryStreamName": found[-1]} if found else {}
+            answer = self.call("ListDeliveryStreams", Limit=10_000, **start)
+            found += answer["DeliveryStreamNames"]
+            more = bool(answer["HasMoreDeliveryStreams"])
+        return found
+
+    def describe(self, name: str) -> dict[str, Any]:
+        answer = self.call("DescribeDeliveryStream", DeliveryStreamName=name)
+        found: dict[str, Any] = answer["DeliveryStreamDescription"]
+        return found
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """delivery -> metric without its `headrace_firehose_` -> value."""
+        status, data = self._ask("GET", "/-/metrics")
+        if status != 200:
+            raise Unreachable(f"{self.endpoint}/-/metrics answers {status}", hint="is it headrace?")
+        found: dict[str, dict[str, float]] = {}
+        for line in data.decode().splitlines():
+            name, brace, rest = line.partition('{delivery="')
+            if brace and name.startswith("headrace_firehose_"):
+                delivery, _, value = rest.partition('"} ')
+                found.setdefault(delivery, {})[name.removeprefix("headrace_firehose_")] = float(value)
+        return found
 
 
 def _error(found: dict[str, Any]) -> Error:

@@ -44,7 +44,8 @@ class Buckets:
     @property
     def developer(self) -> bool:
         """Whether every bucket that is named is a directory of the store."""
-        return self._config.path is None and self._config.server.bind.host in _LOOPBACK
+        hosts = [self._config.server.bind.host, *(host for host, _ in self._own())]
+        return self._config.path is None and all(host in _LOOPBACK for host in hosts)
 
     def find(self, name: str) -> Destination:
         """The destination for a bucket. Raises InvalidArgument that says what to add to headrace.toml."""

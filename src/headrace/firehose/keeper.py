@@ -66,7 +66,8 @@ class DeliveryKeeper:
         self._loop = None
         self._stop_collecting()
         await asyncio.gather(*(runner.stop() for runner in list(self._runners.values())))
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        # What reads the log must be over before the log is closed; what waits for a store need not be.
+        await asyncio.to_thread(self._readers.shutdown, cancel_futures=True)
         self._uploads.shutdown(wait=False, cancel_futures=True)
 
     def _changed(self, name: str) -> None:

@@ -13,6 +13,7 @@ GZIP one more and about 1 ns a byte in igzip; all of it without the GIL but for 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from headrace import limits
@@ -35,10 +36,12 @@ class Payload:
         size: their bytes before compression.
     """
 
-    def __init__(self, stream: Stream, plan: Plan, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, stream: Stream, plan: Plan, allowed: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
         self._stream = stream
         self._plan = plan
-        self._check = check  # raises where the work was given up
+        self._allowed = allowed  # raises where the work was given up
         self.count = 0
         self.size = 0
 
@@ -52,8 +55,8 @@ class Payload:
             lane = self._stream.lane_of(shard)
             index = start
             while index < end:
-                self._check()
-                batch = lane.read(shard, index, max_bytes=_READ_SIZE)
+                with self._allowed():
+                    batch = lane.read(shard, index, max_bytes=_READ_SIZE)
                 if not len(batch):
                     break
                 index = int(batch.ordinals[-1]) + 1

@@ -17,9 +17,12 @@ The steps know nothing of loops or threads: `runner.py` calls them, tests call t
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import itertools
 import logging
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from headrace import limits, telemetry
@@ -60,6 +63,14 @@ lost_total = telemetry.counter(
 )
 
 
+class Read(enum.Enum):
+    """What a poll found."""
+
+    NOTHING = 0
+    ALL = 1  # that was probably all there is just now
+    MORE = 2  # there may be more
+
+
 class Pipeline:
     """The steps of one delivery. `poll` and `deliver` may run at once in two threads; neither in two.
 
@@ -81,7 +92,7 @@ class Pipeline:
         self._clock = deliveries.clock
         self._catalogue = deliveries.streams.log.catalogue
         self._namer = namer(delivery.destination, name, delivery.version)
-        self._gate = threading.Lock()  # between settling and being abandoned
+        self._gate = threading.Lock()  # between uses of the log by an upload and being abandoned
         self._abandoned = False
         self._stream: Stream | None = None
         self._reader: StreamReader | None = None
@@ -135,11 +146,11 @@ class Pipeline:
 
     # --- the steps ---
 
-    def poll(self) -> int:
-        """Read what is new into the buffer, as far as there is room; return the bytes read."""
+    def poll(self) -> Read:
+        """Read what is new into the buffer, as far as there is room."""
         room = min(self.buffer.room, limits.firehose_poll_size_max)
         if not room:
-            return 0
+            return Read.NOTHING
         reader = self._open_reader()
         try:
             batches = reader.poll(room)
@@ -152,7 +163,9 @@ class Pipeline:
             self.buffer.add(batch, self._clock.monotonic_ns())
             read += max(batch.nbytes, 1)
         self._known = dict(reader.positions)
-        return read
+        if not read:
+            return Read.NOTHING
+        return Read.ALL if read < room // 2 else Read.MORE
 
     def _open_reader(self) -> StreamReader:
         if self._reader is None:
@@ -203,7 +216,7 @@ class Pipeline:
         """
         target = destination or self.destination
         if not (again and target.exists(plan.key)):
-            payload = Payload(self.stream, plan, self.check)
+            payload = Payload(self.stream, plan, self.allowed)
             chunks = iter(payload)
             first = next(chunks, b"")
             stored = 0
@@ -219,17 +232,16 @@ class Pipeline:
 
     def settle(self, plan: Plan) -> None:
         """Move the position behind a plan and forget it, at once."""
-        with self._gate:
-            self.check()
+        with self.allowed():
             with self._catalogue.transaction(durable=True):
                 position = document.encode(Position(plan.after))
                 self._catalogue.put(document.POSITION, self.delivery.id, position)
                 self._catalogue.delete(document.PLAN, self.delivery.id)
-        self.under_way = None
-        reach("firehose.after_settle")
-        if self.delivery.type == DIRECT_PUT:
-            for lane in self.stream.lanes:
-                lane.drop_before_indexes(plan.after)
+            self.under_way = None
+            reach("firehose.after_settle")
+            if self.delivery.type == DIRECT_PUT:
+                for lane in self.stream.lanes:
+                    lane.drop_before_indexes(plan.after)
 
     def _note_success(self, plan: Plan, count: int, size: int, stored: int) -> None:
         self.failure = ""
@@ -251,12 +263,16 @@ class Pipeline:
 
     # --- the end ---
 
-    def check(self) -> None:
-        """Raise Closed where nothing more may be done."""
-        if self._abandoned:
-            raise Closed(f"delivery {self.name} was stopped")
+    @contextlib.contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Around each use of the log by an upload. Raises Closed where nothing more may be done."""
+        with self._gate:
+            if self._abandoned:
+                raise Closed(f"delivery {self.name} was stopped")
+            yield
 
     def abandon(self) -> None:
-        """Stop for good: a put under way ends at its next chunk, nothing is settled from now on."""
+        """Stop for good: when this returns no upload uses the log, and none will. A put that waits for its
+        store ends at its next chunk, and nothing is settled."""
         with self._gate:
             self._abandoned = True

@@ -34,7 +34,7 @@ from headrace.firehose.document import (
     Delivery,
     Plan,
 )
-from headrace.firehose.pipeline import Pipeline, retries_total
+from headrace.firehose.pipeline import Pipeline, Read, retries_total
 from headrace.firehose.settings import namer
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Runner:
                 self._rest()
                 if ends is None and self._delivery.status == DELETING:
                     ends = await self._call(self._readers, pipeline.ends)
-                read = 0
+                read = Read.NOTHING
                 if not pipeline.buffer.full:
                     read = await self._call(self._readers, pipeline.poll)
                 if upload is not None and upload.done():
@@ -208,15 +208,15 @@ class Runner:
         self._waking = False
 
     async def _until_something(
-        self, pipeline: Pipeline, upload: asyncio.Task[None] | None, read: int, *, draining: bool
+        self, pipeline: Pipeline, upload: asyncio.Task[None] | None, read: Read, *, draining: bool
     ) -> None:
         """Sleep until there may be something to do."""
         buffer = pipeline.buffer
-        if read:
-            # There may be more: at once where this was much, else together with what comes meanwhile.
-            if read < limits.firehose_poll_size_max // 2 and not draining:
-                least = pipeline.delivery.destination.interval_s == 0
-                await asyncio.sleep(_PACE_LEAST_S if least else _PACE_S)
+        if read is Read.ALL and not draining:
+            # What comes meanwhile is read together.
+            least = pipeline.delivery.destination.interval_s == 0
+            await asyncio.sleep(_PACE_LEAST_S if least else _PACE_S)
+        if read is not Read.NOTHING:
             return
         timeout = _LOOK_S
         if upload is None and buffer.due_ns is not None:
