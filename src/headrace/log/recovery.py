@@ -122,38 +122,44 @@ def _up_to_first_hole(
 ) -> list[tuple[int, str]]:
     """After a loss of power: the segments of a `process` lane up to the first one that is not whole, which
     may be any, since they are not synced one by one. The ones behind it are removed and reported."""
-    for number, (base, kind) in enumerate(bases[:-1]):
-        if kind == COLD:
-            continue
-        path = directory / name_of(base, kind)
-        file = disk.open(path, os.O_RDONLY)
-        try:
-            data = read_all(disk, file, disk.size(path), 0)
-        finally:
-            disk.close(file)
-        try:
-            header = decode_header(data, path)
-        except Corrupt:
-            header = None
-        if header is not None and header.epoch >= how.epoch:
+    expected = found.manifest.floor if found.manifest else 0
+    for number, (base, kind) in enumerate(bases):
+        epoch, end = _epoch_and_end(directory / name_of(base, kind), disk, how)
+        if epoch >= how.epoch:
             break  # made since: nothing of it, or of what follows, can be missing
-        if header is not None and header.base == base:
-            end, _, _, _ = _frames.check_frames(memoryview(data)[HEADER_SIZE:], 0, header.salt, header.chain)
-            if base + end >= bases[number + 1][0]:
+        if base > expected:
+            for later in bases[number:]:
+                path = directory / name_of(*later)
+                found.notes.append(
+                    f"{path.name}: {disk.size(path)} bytes are cut, because the power took records before them"
+                )
                 if how.writer:
-                    file = disk.open(path, os.O_RDONLY)
-                    disk.sync(file)
-                    disk.close(file)
-                continue
-        for later, later_kind in bases[number + 1 :]:
-            later_path = directory / name_of(later, later_kind)
-            found.notes.append(
-                f"{later_path.name}: {disk.size(later_path)} bytes are cut, because the power took records before them"
-            )
-            if how.writer:
-                disk.unlink(later_path)
-        return bases[: number + 1]
+                    disk.unlink(path)
+            return bases[:number]
+        expected = end
     return bases
+
+
+def _epoch_and_end(path: Path, disk: Disk, how: Circumstances) -> tuple[int, int]:
+    """The epoch of a segment and where what is whole in it ends; −1 and its base if it has no header."""
+    base = int(path.stem)
+    if path.suffix == COLD:  # synced before it got its name
+        cold = ColdSegment.open(path, disk)
+        return -1, cold.end
+    file = disk.open(path, os.O_RDONLY)
+    try:
+        header = decode_header(read_all(disk, file, HEADER_SIZE, 0), path)
+        if header.base != base or header.epoch >= how.epoch:
+            return header.epoch, base
+        data = read_all(disk, file, disk.size(path), HEADER_SIZE)
+        end, _, _, _ = _frames.check_frames(data, 0, header.salt, header.chain)
+        if how.writer:
+            disk.sync(file)
+        return header.epoch, base + end
+    except Corrupt:
+        return -1, base
+    finally:
+        disk.close(file)
 
 
 class _Unborn(Exception):
