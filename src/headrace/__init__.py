@@ -18,11 +18,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from headrace.analytics import windows
     from headrace.api import Position, Positions, Store, Stream, Tail, open
+    from headrace.api.query import Query, sql
     from headrace.core._batch import Record, RecordBatch
 
 _HOMES = {
     **dict.fromkeys(("Position", "Positions", "Store", "Stream", "Tail", "open"), "headrace.api"),
+    **dict.fromkeys(("Query", "sql"), "headrace.api.query"),
+    "windows": "headrace.analytics",
     **dict.fromkeys(("Record", "RecordBatch"), "headrace.core._batch"),
 }
 _ERRORS = (
@@ -30,7 +34,10 @@ _ERRORS = (
     "InvalidArgument", "LeaseLost", "LockedByOther", "NotFound", "SQLError", "Throttled", "Unsupported",
 )  # fmt: skip
 
-__all__ = ["Position", "Positions", "Record", "RecordBatch", "Store", "Stream", "Tail", "__version__", "open"]
+__all__ = [
+    "Position", "Positions", "Query", "Record", "RecordBatch", "Store", "Stream", "Tail", "__version__", "open", "sql",
+    "windows",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -10,8 +10,26 @@ runner.py, state.py, sinks.py  a query at work; exactly once into a stream; take
 query.py                     what users hold; applications.py, keeper.py: queries that a server runs
 """
 
-from headrace.analytics.query import Query, open_query
-from headrace.analytics.types import Schema
-from headrace.analytics.windows import Tumbling
+from __future__ import annotations
 
-__all__ = ["Query", "Schema", "Tumbling", "open_query"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace.analytics import windows
+    from headrace.analytics.query import Query, open_query
+    from headrace.analytics.types import Schema
+    from headrace.analytics.windows import Tumbling
+
+# sqlglot takes a tenth of a second to import: whoever only serves a store without queries does not pay it.
+_HOMES = {"Query": "query", "open_query": "query", "Schema": "types", "Tumbling": "windows"}
+
+__all__ = ["Query", "Schema", "Tumbling", "open_query", "windows"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "windows":
+        return importlib.import_module("headrace.analytics.windows")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headrace.analytics' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"headrace.analytics.{_HOMES[name]}"), name)

@@ -125,7 +125,7 @@ class StreamingParser(Parser):
 
     def _interval_unit(self) -> str:
         token = self._curr
-        if not token or token.token_type in (TokenType.STRING, TokenType.NUMBER, TokenType.R_PAREN):
+        if not token or token.token_type == TokenType.STRING or not token.text.isalpha():
             self.raise_error("INTERVAL needs a unit after its amount, as in INTERVAL '10' SECOND")
         self._advance()
         if self._match(TokenType.L_PAREN):  # a precision says how the text is written, not what it means

@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from headrace.analytics import discovery, planner
+from headrace.analytics import applications, discovery, planner
 from headrace.analytics.engine import Engine
 from headrace.analytics.plan import Plan
 from headrace.analytics.runner import IDLE_MICROS, Runner
 from headrace.analytics.sinks import ExactSink, Sink, StreamSink
 from headrace.analytics.sources import MemorySource, Source, StreamSource
+from headrace.analytics.tables import Table
 from headrace.analytics.text import parse
 from headrace.analytics.types import Schema
 from headrace.clock import Clock, SystemClock
@@ -73,6 +74,12 @@ class Query:
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
         self._drain = True
+        self._known: applications.Application | None = None
+        if name is not None:
+            applications.check_name(name)
+            if isinstance(source, Stream):
+                self._known = applications.find(source.streams.log.catalogue, name)
+        self._found: Table | None = None  # the discovered columns
         self._plan_if_possible()
 
     # --- what it is ---
@@ -215,10 +222,19 @@ class Query:
         Raises what made the query fail, if it failed.
         """
         self._drain = drain
-        self._stopping.set()
+        if self.name is not None and self._into is not None:
+            catalogue = self._into.streams.log.catalogue
+            known = applications.find(catalogue, self.name)
+            if known is not None and known.run:
+                known.run = False
+                applications.save(catalogue, known)
+        return self.halt()
+
+    def halt(self) -> Query:
+        """End the thread, but leave a named query marked to run whenever the store is served."""
         if self._runner is not None:
-            self._runner.draining = drain
-            self._runner.stopping.set()
+            self._runner.draining = self._drain
+        self._stopping.set()
         return self.wait(_STOP_S)
 
     def wait(self, timeout: float | None = None) -> Query:
@@ -250,6 +266,8 @@ class Query:
     def _claim(self, name: str, stream: Stream) -> None:
         if isinstance(self._from, MemorySource) or self._until is not None:
             raise Unsupported("a named query reads a stream of the store, without end")
+        if isinstance(self._start, dict):
+            raise Unsupported("a named query starts at a moment, not at positions")
         key = (str(stream.streams.log.directory), name)
         with _running_lock:
             if key in _running:
@@ -281,12 +299,23 @@ class Query:
         schema, start = self._plan.schema, self._start
         sink: Sink
         if self.name is not None:
-            sink = ExactSink(stream, schema, self.name, self._stopping)
+            owner = self._register(self.name, stream).owner
+            sink = ExactSink(stream, schema, owner, self._stopping)
             start = sink.start() if sink.found else start
         else:
             sink = StreamSink(stream, schema, self._stopping)
         runner = self._begin(self._source(start))
         runner.run(sink)
+
+    def _register(self, name: str, stream: Stream) -> applications.Application:
+        """Write the query into the catalogue, or find it there."""
+        assert isinstance(self._from, Stream)
+        wanted = {
+            "name": name, "text": self.text, "dialect": self.dialect, "source": self._from.name,
+            "target": stream.name, "start": self._start, "idle_micros": self._idle_micros,
+        }  # fmt: skip
+        columns = applications.columns_of(self._found)
+        return applications.register(stream.streams.log.catalogue, wanted, columns, self._clock.now_ms())
 
     def _begin(self, source: Source) -> Runner:
         if self._runner is not None:
@@ -307,6 +336,8 @@ class Query:
     def _plan_if_possible(self) -> None:
         """Plan, unless columns are to be found in records that are not there yet."""
         table = self._sketch.table
+        if table is None and self._known is not None:
+            table = self._known.table()
         if table is None:
             table = discovery.discover(self._source(self._start).sample(), planner.time_column(self._sketch))
             if table is None and isinstance(self._from, Stream):
@@ -315,6 +346,7 @@ class Query:
                 )
             if table is None and not self.bounded:
                 return
+            self._found = table
         self._plan = planner.plan(self._sketch, table)
 
     def _planned(self) -> Plan:
@@ -389,6 +421,21 @@ def open_query(
         sketch, source, start=_milliseconds(start, clock), until=_milliseconds(until, clock), name=name,
         clock=clock, idle_micros=idle_micros, streams=streams,
     )  # fmt: skip
+
+
+def resume(application: applications.Application, streams: Streams) -> Query:
+    """A named query of the catalogue, started: it goes on where it stood."""
+    query = open_query(
+        application.text,
+        streams,
+        start=application.start,
+        name=application.name,
+        dialect=application.dialect,
+        sources={application.source: streams.stream(application.source)},
+        idle_micros=application.idle_micros,
+        clock=streams.clock,
+    )
+    return query.into(streams.stream(application.target)).start()
 
 
 def inner_stream(given: Any) -> Any:

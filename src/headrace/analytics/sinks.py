@@ -111,9 +111,9 @@ class StreamSink:
 class ExactSink:
     """Into a stream, exactly once, under a name."""
 
-    def __init__(self, stream: Stream, schema: Schema, name: str, stopping: threading.Event) -> None:
+    def __init__(self, stream: Stream, schema: Schema, owner: str, stopping: threading.Event) -> None:
         self.stream, self.schema, self.stopping = stream, schema, stopping
-        self.owner = b"sql:" + name.encode()
+        self.owner = b"sql:" + owner.encode()
         self.base = self._stored() or Position()
         self.found = self.base.epoch > 0
         self.base.epoch += 1

@@ -14,8 +14,8 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +29,7 @@ from headrace.log import Log
 from headrace.streams import StreamDefaults, Streams
 
 if TYPE_CHECKING:
+    from headrace.analytics import Query
     from headrace.api.local_server import LocalServer
     from headrace.api.producer import Producer
     from headrace.clock import Clock
@@ -106,6 +107,7 @@ class Store:
         self._durability: Durability = durability
         self._dead: str | None = None  # why it cannot be used
         self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
+        self._queries: weakref.WeakSet[Query] = weakref.WeakSet()
         self._streams: dict[str, Stream] = {}
         self.inner = streams or Streams(log, clock=log.clock, defaults=StreamDefaults(durability=durability))
         self._server: LocalServer | None = None
@@ -201,6 +203,42 @@ class Store:
         self._do("delete", name=name)
         self._streams.pop(name, None)
 
+    # --- SQL ---
+
+    def sql(
+        self,
+        query: str,
+        *,
+        start: Literal["earliest", "latest"] | datetime | timedelta | int = "earliest",
+        until: Literal["latest"] | datetime | int | None = None,
+        name: str | None = None,
+        dialect: Literal["flink", "kinesis"] | None = None,
+        sources: Mapping[str, Any] | None = None,
+        idle: timedelta | str | None = "5s",
+    ) -> Query:
+        """A query over the streams of this store; a stream is a table by its name.
+
+        Args:
+            query: SQL, in the form of Flink or of Kinesis Data Analytics.
+            start, until: "earliest", "latest", a moment, or a timedelta ago. Without `until` it has no end.
+            name: makes it durable: sent into a stream, each row arrives exactly once, also across `kill -9`,
+                and the same name goes on where it stood.
+            dialect: recognised from the text if not given.
+            sources: more tables by name: streams, batches of records, rows.
+            idle: how long a shard may be silent before windows close without it; None: for ever.
+
+        Raises SQLError (line, column, caret) or NotFound.
+        """
+        from headrace.analytics import open_query
+
+        self._check()
+        made = open_query(
+            query, self.inner, start=start, until=until, name=name, dialect=dialect, sources=sources,
+            idle_micros=None if idle is None else int(_seconds(idle) * 1e6), clock=self._log.clock,
+        )  # fmt: skip
+        self._queries.add(made)
+        return made
+
     def _must_write(self) -> None:
         if not self._log.writer:
             raise LockedByOther(f"{self.path} is open for reading only here", hint="leave out mode='read'")
@@ -234,6 +272,8 @@ class Store:
         if self._dead is not None:
             return
         try:
+            for query in list(self._queries):
+                query.halt()
             for producer in list(self._producers):
                 producer.close()
         finally:
@@ -291,8 +331,7 @@ def _options(
     """What a call asks for, in the terms of Streams.create."""
     options: dict[str, Any] = {}
     if retention is not None:
-        seconds = retention.total_seconds() if isinstance(retention, timedelta) else parse_duration(retention)
-        hours = seconds / 3600
+        hours = _seconds(retention) / 3600
         if hours != int(hours) or hours < 1:
             raise InvalidArgument(f"retention is {retention}; allowed are whole hours from 1 to 8760")
         options["retention_hours"] = int(hours)
@@ -305,6 +344,10 @@ def _options(
     if record_size_max is not None:
         options["record_size_max"] = parse_size(record_size_max)
     return options
+
+
+def _seconds(duration: timedelta | str) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else parse_duration(duration)
 
 
 def _check_same(inner: InnerStream, shards: int | None, options: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ from headrace.server.router import Router, Service
 from headrace.streams.service import KinesisService
 from headrace.streams.streams import StreamDefaults, Streams
 
-ROOMS: tuple[str, ...] = ("headrace.firehose:join",)
+ROOMS: tuple[str, ...] = ("headrace.firehose:join", "headrace.analytics.keeper:join")
 RETENTION_SECONDS = 30.0
 KEEPER_STOP_SECONDS = 15.0
 
