@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 
 import pytest
 from log_support import entries_of, put, read_shard, router_of
@@ -15,6 +16,7 @@ from headrace.clock import FrozenClock
 from headrace.disk import SystemDisk
 from headrace.errors import Backpressure, Closed, Fenced, StorageError
 from headrace.log import Log
+from headrace.log import segment as segments
 
 
 @pytest.fixture(params=["process", "disk"])
@@ -429,3 +431,37 @@ def test_a_closed_store_takes_nothing(tmp_path):
         put(lane, router, [(0, "k", b"y")])
     with pytest.raises(Closed):
         log.create_lane("process")
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_threads_that_read_one_lane_at_a_time_find_each_record_once(log, durability, monkeypatch, beside):
+    """Method: reading a file takes long, so that threads which would pass over the same frames do so at the
+    same time. beside: through a reader, as in another process; otherwise over a sealed segment at rest."""
+    lane, router = log.create_lane(durability), router_of(2)
+    put(lane, router, [(i % 2, "k", b"%d" % i) for i in range(200)])
+    whole = segments.read_all
+
+    def slowly(*arguments):
+        found = whole(*arguments)
+        time.sleep(0.02)
+        return found
+
+    if beside:
+        reader = Log.open_reader(log.directory)
+        reading = reader.lane(lane.id)
+    else:
+        lane.seal_idle(0)
+        lane.seal_idle(0)
+        lane._segments[0].rest()
+        reader, reading = None, lane
+    monkeypatch.setattr(segments, "read_all", slowly)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(read_shard(reading, 1))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = [(n, "k", b"%d" % (2 * n + 1)) for n in range(100)]
+    assert found == [expected] * 4
+    if reader is not None:
+        reader.close()

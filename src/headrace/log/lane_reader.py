@@ -136,8 +136,10 @@ class LaneReader:
             if isinstance(segment, RawSegment):
                 segment.end = following
             segments.append(segment)
-        self._active = segments.pop() if segments and isinstance(segments[-1], RawSegment) else None  # type: ignore[assignment]
+        active = segments.pop() if segments and isinstance(segments[-1], RawSegment) else None
+        # In this order: a reader in between finds what was the active segment twice, and never misses it.
         self._segments = segments
+        self._active = active  # type: ignore[assignment]
         return not unborn
 
     def _open_segment(self, path: Path) -> Segment:
