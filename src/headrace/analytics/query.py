@@ -10,6 +10,7 @@ query.into(stream).start()              # in a thread; with a name it survives k
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -38,6 +39,8 @@ from headrace.errors import (
 )
 from headrace.streams.stream import Stream
 from headrace.streams.streams import Streams
+
+logger = logging.getLogger(__name__)
 
 _STOP_S = 30.0
 _running: set[tuple[str, str]] = set()  # (store, name) of named queries at work in this process
@@ -236,6 +239,13 @@ class Query:
             self._runner.draining = self._drain
         self._stopping.set()
         return self.wait(_STOP_S)
+
+    def close(self) -> None:
+        """The same when the store closes; a failure that nobody asked about is logged."""
+        try:
+            self.halt()
+        except Exception as failure:
+            logger.error("the query %s had failed: %s", self.name or self.text[:60], failure)
 
     def wait(self, timeout: float | None = None) -> Query:
         """Until the query ends: its input did, it was stopped, or it failed (then that is raised)."""

@@ -123,9 +123,11 @@ class Runner:
         self.positions = dict(sink.base.positions)
         step, sink.base.step = sink.base.step, None
         if step is None:
+            if results := self._closed():  # a judgement was kept, and what follows from it was not given
+                self._deliver(sink, results)
             return
         ends, alive = step
-        results: list[Result] = []
+        results = []
         for shard, end in sorted(ends.items()):
             self._enter(shard)
             start = self.positions.get(shard, 0)

@@ -7,8 +7,8 @@ stream's watermark, the frontier, is the lowest of its active shards' and never 
 does not depend on how shards are read in turn: it is late if its window had ended by the watermark of its
 own shard before it, and windows close when the frontier reaches their end, when every active shard is past
 it. A shard in which nothing arrives is judged idle once, by whoever watches the clock, and is left out until
-it speaks again; that judgement is part of the state, so a replay does not have to guess. Rows of a shard
-that comes back, in windows that were closed meanwhile, are late.
+it speaks again; when all are idle the foremost counts. The judgement is part of the state, so a replay does
+not have to guess. Rows of a shard that comes back, in windows that were closed meanwhile, are late.
 """
 
 from __future__ import annotations
@@ -85,10 +85,16 @@ class Watermarks:
         return max(known, default=None)
 
     def frontier(self) -> int | None:
-        """How far all active shards have come, or None where that is not known; remembered as closed."""
+        """How far all active shards have come, or None where that is not known; remembered as closed.
+
+        Where every shard is idle it is as far as the foremost of them came: nobody is left to wait for.
+        """
         values = list(self.shards.values())
-        if values and all(value is not None for value in values):
-            self.close(min(value for value in values if value is not None))
+        known = [value for value in values or self.idle.values() if value is not None]
+        if values and len(known) == len(values):
+            self.close(min(known))
+        elif not values and known:
+            self.close(max(known))
         return self.closed
 
     def close(self, until: int) -> None:

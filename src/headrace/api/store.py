@@ -273,7 +273,7 @@ class Store:
             return
         try:
             for query in list(self._queries):
-                query.halt()
+                query.close()
             for producer in list(self._producers):
                 producer.close()
         finally:
