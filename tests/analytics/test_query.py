@@ -263,3 +263,32 @@ def test_the_command_shows_rows_places_of_errors_and_named_queries(tmp_path, cap
     assert main(["sql", "delete", "named", "--store", directory]) == 1
     assert main(["sql", "--store", directory]) == 2
     assert main(["sql", "run", "--store", directory]) == 2
+
+
+@pytest.mark.parametrize("halts", [False, True], ids=["running", "restarted"])
+def test_a_split_and_a_merge_of_the_source_lose_and_double_no_row(store, halts):
+    source, target = store.stream("m", shards=2), store.stream("out", shards=2)
+    text = (
+        "CREATE TABLE m (ts DOUBLE, at AS TO_TIMESTAMP_LTZ(ts, 0), k VARCHAR, WATERMARK FOR at AS at);"
+        + COUNT.replace("(ts)", "(at)")
+    )
+    query = store.sql(text, name="q", idle=None).into(target).start()
+    total = 0
+    for step in range(6):
+        fill(source, *({"k": f"k{number % 9}", "ts": 1e9 + step * 10 + number / 10} for number in range(90)))
+        total += 90
+        if step == 1:
+            source._inner.split(0, 2**126)
+        if step == 3:
+            numbers = [shard.number for shard in source._inner.table.open()]
+            source._inner.merge(*numbers[:2])
+        if halts:
+            query.halt()
+            query = store.sql(text, name="q", idle=None).into(target).start()
+    fill(source, *({"k": f"k{number}", "ts": 2e9} for number in range(40)))  # every shard is past everything
+    until(lambda: sum(json.loads(data)["n"] for data in target.read().data) >= total)
+    query.stop()
+    assert query.late_rows == 0
+    counts = [json.loads(data) for data in target.read().data]
+    assert sum(row["n"] for row in counts) == total
+    assert len({(row["k"], row["window_start"]) for row in counts}) == len(counts) == 6 * 9 * 9
