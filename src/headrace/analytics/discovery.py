@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
-"""The columns of a stream, found by looking at its first records; frozen when a query starts.
+"""The columns of a stream, found by looking at some of its records; frozen when a query starts.
 
 All integers: BIGINT. Numbers of both kinds: DOUBLE. Texts: VARCHAR, also where they look like times. Objects,
 arrays, mixed types, and integers beyond BIGINT: JSON, which can only be passed through, with a note that
@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from headrace import limits
 from headrace.analytics.tables import Table, undeclared
 from headrace.analytics.types import BIGINT_MAX, BIGINT_MIN, Schema, Type, parse_timestamp
@@ -30,13 +32,15 @@ def discover(batches: Sequence[RecordBatch], time: str | None = None) -> Table |
     """A table of the members that the first records have, or None if there is no record with any.
 
     Args:
-        batches: records; at most `limits.sql_discovery_records_max` of them are looked at.
+        batches: records; at most `limits.sql_discovery_records_max` of them are looked at, as many of each
+            batch, from all over it: one shard's first records need not be like the others'.
         time: the column that windows take for the time.
     """
     seen: dict[str, list[Any]] = {}
     looked = 0
-    for batch in batches:
-        for data in batch[: limits.sql_discovery_records_max - looked].data:
+    share = max(limits.sql_discovery_records_max // max(len(batches), 1), 1)
+    for batch in batches[: limits.sql_discovery_records_max]:
+        for data in _spread(batch, share).data:
             looked += 1
             for name, value in _members(data).items():
                 if name in seen or len(seen) < limits.sql_columns_max:
@@ -51,6 +55,15 @@ def discover(batches: Sequence[RecordBatch], time: str | None = None) -> Table |
             notes.append(f"{name}: {note}")
     table = undeclared("", Schema(columns, tuple(notes)))
     return table if time is None or time not in columns else _with_time(table, time, seen[time])
+
+
+def _spread(batch: RecordBatch, count: int) -> RecordBatch:
+    """At most `count` records from all over the batch, its first and last among them."""
+    if len(batch) <= count:
+        return batch
+    chosen = np.zeros(len(batch), bool)
+    chosen[np.linspace(0, len(batch) - 1, count).astype(np.int64)] = True
+    return batch.filter(chosen)
 
 
 def _members(data: bytes) -> dict[str, Any]:
