@@ -297,6 +297,16 @@ def test_a_backlog_becomes_objects_of_the_size_asked_for(delivered):
     one.check()
 
 
+def test_a_shard_comes_before_its_children_within_an_object(delivered):
+    one = delivered(shards=1, codec="UNCOMPRESSED")
+    one.add(20, 10)
+    one.place.streams.stream("s").split(0, 1 << 127)
+    one.add(20, 10)
+    one.finish()
+    assert len(one.objects()) == 1
+    one.check()
+
+
 def test_the_name_tells_the_arrival_of_the_oldest_record(delivered):
     one = delivered()
     one.place.clock.advance(3_600_000)
