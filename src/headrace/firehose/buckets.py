@@ -24,7 +24,8 @@ from headrace.config import Bucket, Config, Secret
 from headrace.errors import ConfigurationError, InvalidArgument
 from headrace.firehose.destination import Destination
 from headrace.firehose.destinations.directory import DirectoryDestination
-from headrace.firehose.destinations.s3 import Address, S3Destination, S3Settings
+from headrace.firehose.destinations.s3 import S3Destination, S3Settings
+from headrace.firehose.outbound import Address
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,254}")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -72,8 +73,6 @@ class Buckets:
             raise ConfigurationError(f"url {bucket.url} is neither s3://bucket/path nor file:///directory")
         if bucket.access_key_id is None or bucket.secret_access_key is None:
             raise ConfigurationError("access_key_id and secret_access_key are missing in headrace.toml")
-        if bucket.endpoint is not None and urlsplit(bucket.endpoint).scheme not in ("http", "https"):
-            raise ConfigurationError(f"endpoint {bucket.endpoint} is not http://… or https://…")
         settings = S3Settings(
             bucket=parts.netloc,
             path=parts.path.strip("/"),

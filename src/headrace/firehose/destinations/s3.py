@@ -6,19 +6,22 @@ Small objects go in one request, larger ones as multipart uploads whose parts ar
 their way; either is there whole or not at all. (A multipart upload that a crash cut off is never completed:
 a lifecycle rule of the bucket may remove its parts.)
 
-`open_store` is the one place where a store is built: obstore obeys AWS_* variables even beside explicit
-options, so they are hidden from it, and nothing but the operator's file says where data and credentials go.
+`open_store` is the one place where a store is built, so that nothing but the operator's file says where data
+and credentials go. Left alone, obstore obeys AWS_* variables even beside explicit options, sends through
+HTTP_PROXY, and follows redirects of requests without a body. The last would be the end of records: whether
+an object is there decides whether its records may be dropped, and behind a redirect (a page to log in, say)
+stands 200 for anything. So we ask that question ourselves, with a request that obstore signs.
 
 Memory of a put: SINGLE_SIZE, or (CONCURRENT + 2) parts.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import http.client
 import itertools
 import os
 import re
-import socket
+import ssl
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -29,16 +32,17 @@ from urllib.parse import urlsplit
 import msgspec
 
 from headrace import limits
-from headrace.errors import DeliveryError
+from headrace.errors import ConfigurationError, DeliveryError
+from headrace.firehose import outbound
+from headrace.firehose.outbound import Address, Endpoint
 
 SINGLE_SIZE = 8 * limits.MIB
 CONCURRENT = 2
 _CONNECT_TIMEOUT = timedelta(seconds=5)
-_REQUEST_TIMEOUT = timedelta(seconds=30)
+_PUT_TIMEOUT = timedelta(seconds=30)  # of SINGLE_SIZE: 280 KB/s at least
+_ASK_TIMEOUT = timedelta(seconds=10)  # of requests without a body
+_NO_PROXY_LISTENS_HERE = "http://127.0.0.1:0"  # nobody can listen on port 0
 
-Address = tuple[str, int]  # of an IP address and a port
-
-_METADATA = ipaddress.ip_address("fd00:ec2::254")
 _environment_lock = threading.Lock()
 
 
@@ -68,6 +72,7 @@ class S3Destination:
 
     def __init__(self, settings: S3Settings, own: Callable[[], Iterable[Address]] = tuple) -> None:
         self._settings = settings
+        self._endpoint = endpoint_of(settings)
         self._own = own
         self._store: Any = None
         place = f"s3://{settings.bucket}" + (f"/{settings.path}" if settings.path else "")
@@ -82,7 +87,8 @@ class S3Destination:
 
         head, slash, _ = key.rpartition("/")
         probe = f"{head}{slash}.headrace-check-{uuid.uuid4()}"
-        store = self._open()
+        self._check_address()
+        store = open_store(self._settings, _ASK_TIMEOUT)
         try:
             obstore.put(store, probe, b"", use_multipart=False)
         except Exception as problem:
@@ -93,18 +99,38 @@ class S3Destination:
             return  # writing is enough; a policy may well forbid to delete
 
     def exists(self, key: str) -> bool:
-        import obstore
-        from obstore.exceptions import NotFoundError
-
         try:
-            obstore.head(self._open(), key)
-        except (FileNotFoundError, NotFoundError):
-            return False
-        except PermissionError:
-            return False  # without the right to list, S3 says 403 for what is not there: write it again
-        except Exception as problem:
+            status, reason, tag = self._head(key)
+        except (OSError, http.client.HTTPException) as problem:
             raise self._failure(f"cannot look for {key}", problem) from None
-        return True
+        if status == 200 and tag:
+            return True
+        if status in (403, 404):
+            return False  # without the right to list, S3 says 403 for what is not there: write it again
+        note = " (redirects are not followed)" if 300 <= status < 400 else ""
+        answer = f"{status} {reason}{note}" if status != 200 else "200 without an ETag: no store of objects"
+        raise DeliveryError(f"{self.described}: cannot look for {key}: {answer}")
+
+    def _head(self, key: str) -> tuple[int, str, str | None]:
+        """Status, reason and ETag of HeadObject."""
+        import obstore
+
+        url = urlsplit(obstore.sign(self._open(), "HEAD", key, timedelta(minutes=1)))
+        endpoint, seconds = self._endpoint, _ASK_TIMEOUT.total_seconds()
+        connection = (
+            http.client.HTTPSConnection(
+                endpoint.host, endpoint.port, timeout=seconds, context=ssl.create_default_context()
+            )
+            if endpoint.scheme == "https"
+            else http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=seconds)
+        )
+        try:
+            # The signature is of the Host as it stands in the URL.
+            connection.request("HEAD", f"{url.path}?{url.query}", headers={"Host": url.netloc})
+            answer = connection.getresponse()
+            return answer.status, answer.reason, answer.getheader("ETag")
+        finally:
+            connection.close()
 
     def put(self, key: str, chunks: Iterator[bytes]) -> int:
         import obstore
@@ -134,10 +160,16 @@ class S3Destination:
         self._store = None
 
     def _open(self) -> Any:
+        self._check_address()
         if self._store is None:
-            check_address(self._settings, self._own())
-            self._store = open_store(self._settings)
+            self._store = open_store(self._settings, _PUT_TIMEOUT)
         return self._store
+
+    def _check_address(self) -> None:
+        try:
+            outbound.check(self._endpoint, self._own())
+        except DeliveryError as problem:
+            raise DeliveryError(f"{self.described}: {problem.message}") from None
 
     def _failure(self, what: str, problem: Exception) -> DeliveryError:
         text = words(problem)
@@ -186,18 +218,28 @@ def _up_to(chunks: Iterator[bytes], size: int) -> bytes:
     return b"".join(parts)
 
 
-def open_store(settings: S3Settings) -> Any:
-    """The one place where an obstore store is built."""
+def endpoint_of(settings: S3Settings) -> Endpoint:
+    """Where a bucket's requests go: what the operator says, or AWS. Raises ConfigurationError."""
+    if settings.endpoint:
+        return Endpoint(settings.endpoint.rstrip("/"))
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", settings.region):
+        raise ConfigurationError(f"region {settings.region} is not the name of an AWS region")
+    end = ".cn" if settings.region.startswith("cn-") else ""
+    return Endpoint(f"https://s3.{settings.region}.amazonaws.com{end}")
+
+
+def open_store(settings: S3Settings, timeout: timedelta = _PUT_TIMEOUT) -> Any:
+    """The one place where an obstore store is built. timeout: of each request."""
     from obstore.store import S3Store
 
+    endpoint = endpoint_of(settings)
     config: dict[str, Any] = {
         "bucket": settings.bucket,
         "region": settings.region,
+        "endpoint": endpoint.url,
         "access_key_id": settings.access_key_id,
         "secret_access_key": settings.secret_access_key,
     }
-    if settings.endpoint:
-        config["endpoint"] = settings.endpoint
     if settings.session_token:
         config["session_token"] = settings.session_token
     with _environment_lock:
@@ -209,9 +251,13 @@ def open_store(settings: S3Settings) -> Any:
                 prefix=settings.path or None,
                 config=config,  # type: ignore[arg-type]
                 client_options={
-                    "allow_http": (settings.endpoint or "").startswith("http://"),
+                    "allow_http": endpoint.scheme == "http",
                     "connect_timeout": _CONNECT_TIMEOUT,
-                    "timeout": _REQUEST_TIMEOUT,
+                    "timeout": timeout,
+                    # An explicit proxy makes it forget the environment's; a dead one for every host but the
+                    # endpoint's keeps redirects from leading elsewhere.
+                    "proxy_url": _NO_PROXY_LISTENS_HERE,
+                    "proxy_excludes": endpoint.host,
                 },
                 retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=5)},  # we do, and say so
             )
@@ -219,47 +265,28 @@ def open_store(settings: S3Settings) -> Any:
             os.environ.update(hidden)
 
 
-def check_address(settings: S3Settings, own: Iterable[Address]) -> None:
-    """Refuse endpoints that are machines' own affairs: link-local, metadata, and ourselves."""
-    if not settings.endpoint:
-        return
-    parts = urlsplit(settings.endpoint)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    place = f"endpoint {settings.endpoint} of bucket {settings.bucket}"
-    try:
-        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-    except OSError as problem:
-        raise DeliveryError(f"{place} does not resolve: {problem.strerror or problem}") from None
-    listening = set(own)
-    for *_, target in found:
-        address = ipaddress.ip_address(str(target[0]).partition("%")[0])
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        if mapped.is_link_local or mapped.is_multicast or mapped.is_unspecified or mapped == _METADATA:
-            raise DeliveryError(f"{place} is {mapped}, an address that deliveries never go to")
-        if any(_is_ours(mapped, port, host, number) for host, number in listening):
-            raise DeliveryError(f"{place} is this very server; deliver to another one")
-
-
-def _is_ours(address: Any, port: int, host: str, number: int) -> bool:
-    """Whether an address reaches the listener on host:number."""
-    listening = ipaddress.ip_address(host)
-    return port == number and (address == listening or (listening.is_unspecified and address.is_loopback))
-
-
 _CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 _STATUS = re.compile(r"status (?:code: )?(\d{3}[^,:\n]{0,40})")
 
 
+_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
+_CAUSE = re.compile(r'(?:message|error): "([^"\n]{1,200})"')
+
+
 def words(problem: Exception) -> str:
-    """What a failure of obstore says, on one line: the store's code and message, or the deepest cause."""
-    text = str(problem)
+    """What a failure says, on one line: the store's code and message, or the deepest cause."""
+    text = str(problem) or type(problem).__name__
     code, message = _CODE.search(text), _MESSAGE.search(text)
     if code:
         return f"{code[1]}: {message[1]}" if message else code[1]
     status = _STATUS.search(text)
     if status:
         return status[1].strip()
-    causes = re.findall(r"(?:source: |: )([A-Za-z][^{}\"\n]{3,120})", text)
-    first = text.split("\n", 1)[0]
-    return (causes[-1] if len(first) > 300 and causes else first)[:300]
+    certificate = _CERTIFICATE.search(text)
+    if certificate:
+        return f"its certificate is not accepted: {certificate[1]}"
+    if "kind: Timeout" in text or "TimedOut" in text:
+        return "no answer in time"
+    causes = _CAUSE.findall(text)
+    return (causes[-1] if causes else text.split("\n", 1)[0])[:300]
