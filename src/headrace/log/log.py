@@ -26,7 +26,7 @@ from pathlib import Path
 from headrace import limits
 from headrace.clock import Clock, SystemClock
 from headrace.disk import FILE_SYSTEMS_ALLOWED, Disk, SystemDisk, file_system_of, write_all
-from headrace.errors import Backpressure, Closed, Error, LockedByOther, NotFound, Unsupported
+from headrace.errors import Backpressure, Closed, Error, LockedByOther, NotFound, StorageError, Unsupported
 from headrace.log.catalogue import Catalogue
 from headrace.log.control import CLEAN, DIRTY, ControlFile
 from headrace.log.failpoints import reach
@@ -102,7 +102,9 @@ class Log:
             check_file_system(path)
         lock_file = take_lock(path)
         try:
-            if not (path / "lanes").exists():
+            if not (
+                path / "control"
+            ).exists():  # the control file comes last: then all of this is on the device
                 (path / "lanes").mkdir(mode=0o700, exist_ok=True)
                 (disk or SystemDisk()).sync_directory(path)
                 (disk or SystemDisk()).sync_directory(path.parent)
@@ -115,6 +117,11 @@ class Log:
                 max_bytes=max_bytes,
                 codec=codec,
             )
+        except OSError as problem:
+            os.close(lock_file)
+            raise StorageError(
+                f"the store {path} could not be opened: {problem.strerror or problem}"
+            ) from problem
         except BaseException:
             os.close(lock_file)
             raise
