@@ -141,3 +141,37 @@ uint32_t hr_frame_table_find_time(const hr_frame_table *table, uint32_t shard, i
             return at;
     }
 }
+
+int64_t hr_frame_table_runs(const hr_frame_table *table, uint32_t shard, uint64_t index, int64_t max_records,
+                            int64_t max_bytes, uint64_t end, hr_frame_run **runs)
+{
+    uint32_t at = hr_frame_table_find_index(table, shard, index);
+    int64_t records = 0, size = 0, count = 0, room = 0;
+    *runs = NULL;
+    for (; at != HR_NO_ROW; at = table->rows[at].next) {
+        const hr_frame_row *row = &table->rows[at];
+        if ((uint64_t)row->offset + row->stride > end || records >= max_records)
+            break;
+        if (size > 0 && size + row->stride > max_bytes)
+            break;
+        hr_frame_run *last = count > 0 ? *runs + count - 1 : NULL;
+        if (last != NULL && last->offset + last->size == row->offset) {
+            last->size += row->stride;
+        } else {
+            if (count == room) {
+                room = room > 0 ? 2 * room : 16;
+                hr_frame_run *grown = realloc(*runs, (size_t)room * sizeof *grown);
+                if (grown == NULL) {
+                    free(*runs);
+                    *runs = NULL;
+                    return -1;
+                }
+                *runs = grown;
+            }
+            (*runs)[count++] = (hr_frame_run){row->offset, row->stride, (uint64_t)size};
+        }
+        records += row->count - (index > row->first_index ? (int64_t)(index - row->first_index) : 0);
+        size += row->stride;
+    }
+    return count;
+}

@@ -65,4 +65,17 @@ uint32_t hr_frame_table_find_index(const hr_frame_table *table, uint32_t shard, 
 /* The first row of the shard with arrival_ms ≥ `arrival_ms`, or HR_NO_ROW. */
 uint32_t hr_frame_table_find_time(const hr_frame_table *table, uint32_t shard, int64_t arrival_ms);
 
+/* Adjoining frames of one shard. */
+typedef struct hr_frame_run {
+    uint64_t offset; /* from the segment's base offset */
+    uint64_t size;
+    uint64_t target; /* bytes of the runs before it */
+} hr_frame_run;
+
+/* Where the shard's frames from `index` on stand, as far as they end at or before segment offset `end`: enough
+ * for max_records or max_bytes, and at least one frame if there is one. Sets *runs to memory that the caller
+ * frees; returns how many runs, or −1 without memory. Cost: O(log frames), then one step a frame. */
+int64_t hr_frame_table_runs(const hr_frame_table *table, uint32_t shard, uint64_t index, int64_t max_records,
+                            int64_t max_bytes, uint64_t end, hr_frame_run **runs);
+
 #endif

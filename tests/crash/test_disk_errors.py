@@ -38,11 +38,11 @@ class FailingDisk(SystemDisk):
         self.code = code
         self.half = half
         self.failed = ""
-        self.names: list[str] = []
+        self.made: list[str] = []
 
     def _call(self, name: str) -> bool:
         self.calls += 1
-        self.names.append(name)
+        self.made.append(name)
         if self.calls == self.fail_at:
             self.failed = name
             return True
@@ -160,7 +160,7 @@ def test_whichever_call_fails_nothing_is_lost_or_doubled(tmp_path, durability, c
     counting = FailingDisk()
     run(tmp_path / "count", counting, durability)
     names = set()
-    for number, name in enumerate(counting.names, 1):
+    for number, name in enumerate(counting.made, 1):
         if half and name != "pwrite":
             continue
         disk = FailingDisk(number, code, half)
@@ -170,5 +170,5 @@ def test_whichever_call_fails_nothing_is_lost_or_doubled(tmp_path, durability, c
             print(f"call {number} of {counting.calls}, {disk.failed}")
             raise
         names.add(disk.failed)
-    assert names == ({"pwrite"} if half else set(counting.names))
-    assert {"open", "pwrite", "sync", "sync_directory", "rename"} <= set(counting.names)
+    assert names == ({"pwrite"} if half else set(counting.made))
+    assert {"open", "pwrite", "sync", "sync_directory", "rename"} <= set(counting.made)

@@ -4,6 +4,8 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+cimport numpy as cnp
+
 
 cdef class RecordBatch:
     cdef object _buffer             # whatever owns the bytes
@@ -19,6 +21,13 @@ cdef class RecordBatch:
     cdef const uint64_t *ordinal
     cdef const int64_t *arrival_ms
     cdef const uint32_t *shard
+    cdef int _point(self) except -1
     cdef bytes _data_at(self, Py_ssize_t i)
     cdef str _key_at(self, Py_ssize_t i)
     cdef RecordBatch _take(self, object which)
+
+
+# For rooms that fill the arrays themselves and know that they fit the buffer: no checks, no copies.
+cdef cnp.ndarray batch_array(Py_ssize_t count, int type_number)
+cdef RecordBatch batch_over(bytes data, cnp.ndarray offsets, cnp.ndarray lengths, cnp.ndarray key_offsets,
+                            cnp.ndarray key_lengths, cnp.ndarray ordinals, cnp.ndarray arrivals, cnp.ndarray shards)

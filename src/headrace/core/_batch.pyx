@@ -88,6 +88,14 @@ cdef class RecordBatch:
         self.base = <const uint8_t *>view.buf
         self.size = view.len
         PyBuffer_Release(&view)
+        self._point()
+        for i in range(self.count):
+            if (self.offset[i] < 0 or self.offset[i] > self.size - <int64_t>self.length[i]
+                    or self.key_offset[i] < 0 or self.key_offset[i] > self.size - <int64_t>self.key_length[i]):
+                raise ValueError(f"record {i} lies outside the buffer of {self.size} bytes")
+
+    cdef int _point(self) except -1:
+        """Set the pointers to the arrays' data."""
         self.offset = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>self._offsets)
         self.length = <const uint32_t *>cnp.PyArray_DATA(<cnp.ndarray>self._lengths)
         self.key_offset = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>self._key_offsets)
@@ -95,10 +103,7 @@ cdef class RecordBatch:
         self.ordinal = <const uint64_t *>cnp.PyArray_DATA(<cnp.ndarray>self._ordinals)
         self.arrival_ms = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>self._arrivals)
         self.shard = <const uint32_t *>cnp.PyArray_DATA(<cnp.ndarray>self._shards)
-        for i in range(self.count):
-            if (self.offset[i] < 0 or self.offset[i] > self.size - <int64_t>self.length[i]
-                    or self.key_offset[i] < 0 or self.key_offset[i] > self.size - <int64_t>self.key_length[i]):
-                raise ValueError(f"record {i} lies outside the buffer of {self.size} bytes")
+        return 0
 
     @staticmethod
     def empty():
@@ -292,3 +297,27 @@ cdef class RecordBatch:
 
     def __repr__(self):
         return f"RecordBatch({self.count} records, {self.nbytes} bytes)"
+
+
+cdef cnp.ndarray batch_array(Py_ssize_t count, int type_number):
+    """A new array for `batch_over`; its numbers are still to be filled in."""
+    cdef cnp.npy_intp shape = count
+    return cnp.PyArray_EMPTY(1, &shape, type_number, 0)
+
+
+cdef RecordBatch batch_over(bytes data, cnp.ndarray offsets, cnp.ndarray lengths, cnp.ndarray key_offsets,
+                            cnp.ndarray key_lengths, cnp.ndarray ordinals, cnp.ndarray arrivals, cnp.ndarray shards):
+    """A batch over `data` of arrays made by `batch_array`, which nobody else holds. The caller vouches for what
+    they say. Cost: half a microsecond instead of the five of the checked way."""
+    cdef RecordBatch batch = RecordBatch.__new__(RecordBatch)
+    for array in (offsets, lengths, key_offsets, key_lengths, ordinals, arrivals, shards):
+        cnp.PyArray_CLEARFLAGS(<cnp.ndarray>array, cnp.NPY_ARRAY_WRITEABLE)
+    batch._buffer = memoryview(data)
+    batch.base = <const uint8_t *><const char *>data
+    batch.size = len(data)
+    batch.count = cnp.PyArray_DIM(offsets, 0)
+    batch._offsets, batch._lengths = offsets, lengths
+    batch._key_offsets, batch._key_lengths = key_offsets, key_lengths
+    batch._ordinals, batch._arrivals, batch._shards = ordinals, arrivals, shards
+    batch._point()
+    return batch

@@ -93,6 +93,12 @@ cdef extern from "frame_table.h" nogil:
         uint32_t *first
         uint32_t *last
         uint32_t shard_capacity
+    ctypedef struct hr_frame_run:
+        uint64_t offset
+        uint64_t size
+        uint64_t target
+    int64_t hr_frame_table_runs(const hr_frame_table *table, uint32_t shard, uint64_t index, int64_t max_records,
+                                int64_t max_bytes, uint64_t end, hr_frame_run **runs)
     void hr_frame_table_free(hr_frame_table *table)
     void hr_frame_table_clear(hr_frame_table *table)
     int hr_frame_table_reserve(hr_frame_table *table, uint32_t rows, uint32_t shard)

@@ -11,7 +11,7 @@ the page cache, one checksum, and 40 bytes of arrays a record.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.errno cimport EINTR, errno
+from libc.errno cimport EINTR, EIO, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
@@ -23,7 +23,7 @@ import numpy as np
 
 cimport numpy as cnp
 
-from headrace.core._batch cimport RecordBatch
+from headrace.core._batch cimport RecordBatch, batch_array, batch_over
 from headrace.core._entries cimport Entries, Router, hr_entry
 from headrace.core._states cimport ShardStates, shard_state
 from headrace.core._simd cimport hr_simd, hr_simd_detect, hr_simd_processor, simd_level
@@ -165,38 +165,58 @@ cdef class FrameTable:
             return None
         return self.table.rows[at].first_index
 
-    def select(self, uint32_t shard, uint64_t index, Py_ssize_t max_records, Py_ssize_t max_bytes, uint64_t end):
-        """Where to read the shard's records from `index` on: a list of (offset, size) runs of frames that
-        end at or before `end`; enough for max_records or max_bytes, and at least one frame if there is one.
+    def read(self, uint32_t shard, uint64_t index, int64_t max_records, Py_ssize_t max_bytes, uint64_t end,
+             int file, Tail tail=None, uint64_t base=0):
+        """The shard's frames from `index` on that end at or before segment offset `end`, as bytes one after the
+        other; None if there are none. Enough for max_records or max_bytes, and at least one frame.
 
-        Cost: O(log frames) to find the first, then one step a frame; adjoining frames make one run.
+        From the ring of `tail` (whose segment starts at lane offset `base`) where it still has them, else by
+        pread. OSError on a failed or short read. Cost: O(log frames) to find the first, then one copy a frame
+        and one system call for each run of adjoining frames that the ring no longer has.
         """
-        cdef uint32_t at = hr_frame_table_find_index(&self.table, shard, index)
-        cdef int64_t records = 0
-        cdef int64_t size = 0
-        cdef uint64_t start = 0
-        cdef uint64_t stop = 0
-        cdef hr_frame_row *row
-        runs = []
-        while at != HR_NO_ROW:
-            row = &self.table.rows[at]
-            if <uint64_t>row.offset + row.stride > end:
-                break
-            if records >= max_records or (size > 0 and size + row.stride > max_bytes):
-                break
-            if row.offset == stop and stop > start:
-                stop += row.stride
-            else:
-                if stop > start:
-                    runs.append((start, stop - start))
-                start = row.offset
-                stop = start + row.stride
-            records += row.count - (index - row.first_index if index > row.first_index else 0)
-            size += row.stride
-            at = row.next
-        if stop > start:
-            runs.append((start, stop - start))
-        return runs
+        cdef hr_frame_run *runs = NULL
+        cdef Py_ssize_t count, total, i
+        cdef int problem = 0
+        cdef char *target
+        count = hr_frame_table_runs(&self.table, shard, index, max_records, max_bytes, end, &runs)
+        if count < 0:
+            raise MemoryError()
+        if count == 0:
+            return None
+        try:
+            total = runs[count - 1].target + runs[count - 1].size
+            data = PyBytes_FromStringAndSize(NULL, total)
+            target = PyBytes_AS_STRING(data)
+            if tail is not None:  # appends overwrite the ring: it is copied from before the GIL is released
+                for i in range(count):
+                    if base + runs[i].offset >= tail.kept and base + runs[i].offset + runs[i].size <= tail.appended:
+                        memcpy(target + runs[i].target, hr_ring_at(&tail.ring, base + runs[i].offset), runs[i].size)
+                        runs[i].size = 0
+            with nogil:
+                for i in range(count):
+                    if runs[i].size and not problem:
+                        problem = _read_run(file, target + runs[i].target, &runs[i])
+            if problem:
+                raise OSError(problem, os.strerror(problem))
+            return data
+        finally:
+            free(runs)
+
+
+cdef int _read_run(int file, char *target, hr_frame_run *run) noexcept nogil:
+    """Read one run; 0 or an errno."""
+    cdef Py_ssize_t done
+    cdef uint64_t at = 0
+    while at < run.size:
+        done = pread(file, target + at, run.size - at, PAGE_CACHE_OFFSET + <off_t>(run.offset + at))
+        if done < 0 and errno == EINTR:
+            continue
+        if done < 0:
+            return errno
+        if done == 0:
+            return EIO  # the file ends before the frame does
+        at += done
+    return 0
 
 
 cdef class Tail:
@@ -570,36 +590,22 @@ def search_frame(data, Py_ssize_t start, uint32_t salt):
     return None if found >= <size_t>size else found
 
 
-def read_runs(int file, runs, Tail tail=None, uint64_t base=0):
-    """One bytes object with the runs [(segment offset, size)] of frames, from the ring where it still has
-    them, else by pread. OSError on a failed or short read. Cost: one copy, one system call a run."""
-    cdef Py_ssize_t total = 0
+def read_runs(int file, runs):
+    """One bytes object with the runs [(segment offset, size)] of frames by pread. OSError on a failed or
+    short read. Cost: one copy, one system call a run."""
     cdef Py_ssize_t at = 0
-    cdef Py_ssize_t done
-    cdef uint64_t offset
-    cdef size_t size
+    cdef int problem
+    cdef hr_frame_run run
     cdef char *target
-    for offset, size in runs:
-        total += size
-    data = PyBytes_FromStringAndSize(NULL, total)
+    data = PyBytes_FromStringAndSize(NULL, sum([size for _, size in runs]))
     target = PyBytes_AS_STRING(data)
     for offset, size in runs:
-        if tail is not None and base + offset >= tail.kept and base + offset + size <= tail.appended:
-            memcpy(target + at, hr_ring_at(&tail.ring, base + offset), size)
-            at += size
-            continue
-        while size > 0:
-            with nogil:
-                done = pread(file, target + at, size, PAGE_CACHE_OFFSET + <off_t>offset)
-            if done < 0 and errno == EINTR:
-                continue
-            if done < 0:
-                raise OSError(errno, os.strerror(errno))
-            if done == 0:
-                raise OSError(5, f"the file ends {size} bytes before the frame at {offset} does")
-            at += done
-            offset += done
-            size -= done
+        run = hr_frame_run(offset, size, at)
+        with nogil:
+            problem = _read_run(file, target + at, &run)
+        if problem:
+            raise OSError(problem, os.strerror(problem))
+        at += run.size
     return data
 
 
@@ -644,13 +650,15 @@ cdef object _decode(bytes data, const uint8_t *base, size_t size, Py_ssize_t cou
     cdef Py_ssize_t filled = 0
     cdef Py_ssize_t wanted
     cdef uint32_t skip, take
-    offsets = np.empty(count, np.int64)
-    lengths = np.empty(count, np.uint32)
-    key_offsets = np.empty(count, np.int64)
-    key_lengths = np.empty(count, np.uint32)
-    ordinals = np.empty(count, np.uint64)
-    arrivals = np.empty(count, np.int64)
-    shards = np.empty(count, np.uint32)
+    if count > max_records:
+        count = max_records
+    offsets = batch_array(count, cnp.NPY_INT64)
+    lengths = batch_array(count, cnp.NPY_UINT32)
+    key_offsets = batch_array(count, cnp.NPY_INT64)
+    key_lengths = batch_array(count, cnp.NPY_UINT32)
+    ordinals = batch_array(count, cnp.NPY_UINT64)
+    arrivals = batch_array(count, cnp.NPY_INT64)
+    shards = batch_array(count, cnp.NPY_UINT32)
     columns.offset = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>offsets)
     columns.length = <uint32_t *>cnp.PyArray_DATA(<cnp.ndarray>lengths)
     columns.key_offset = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>key_offsets)
@@ -670,8 +678,10 @@ cdef object _decode(bytes data, const uint8_t *base, size_t size, Py_ssize_t cou
                 filled += take
             at += hr_frame_stride(header.body_size)
         wanted = _within(&columns, filled, max_bytes)
-    return _RecordBatch(data, offsets[:wanted], lengths[:wanted], key_offsets[:wanted], key_lengths[:wanted],
-                        ordinals[:wanted], arrivals[:wanted], shards[:wanted])
+    if wanted < count:
+        return _RecordBatch(data, offsets[:wanted], lengths[:wanted], key_offsets[:wanted], key_lengths[:wanted],
+                            ordinals[:wanted], arrivals[:wanted], shards[:wanted])
+    return batch_over(data, offsets, lengths, key_offsets, key_lengths, ordinals, arrivals, shards)
 
 
 cdef Py_ssize_t _within(const hr_frame_columns *columns, Py_ssize_t count, Py_ssize_t max_bytes) noexcept nogil:

@@ -301,15 +301,16 @@ class RawSegment:
         tail: _frames.Tail | None = None,
     ) -> RecordBatch | None:
         """The shard's records here from `index` on, or None where there are none up to `visible`."""
-        runs = self.table(visible).select(shard, index, max_records, max_bytes, self._reach(visible))
-        if not runs:
+        data = self.table(visible).read(
+            shard, index, max_records, max_bytes, self._reach(visible), self.file, tail, self.base
+        )
+        if data is None:
             return None
         try:
-            data = _frames.read_runs(self.file, runs, tail, self.base)
             return _frames.decode_frames(data, self.salt, index, max_records, max_bytes, shard)
         except ValueError as problem:
             raise Corrupt(
-                f"{self.path}: {problem}, read from byte {HEADER_SIZE + runs[0][0]} on",
+                f"{self.path}: {problem} of shard {shard} from index {index} on",
                 hint="headrace verify shows what can be read",
             ) from None
 
