@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime
-import multiprocessing
 import os
 import pickle
 import signal
@@ -373,17 +372,22 @@ def test_after_fork_a_handle_is_dead_and_says_so(store):
     assert stream.put(b"y", "k").ordinal == 0
 
 
-def _in_child(stream):
-    stream.put(b"from the child", "k")
-    return stream.read().data
-
-
 def test_a_stream_can_be_sent_to_another_process(store):
     stream = store.stream("s")
     stream.put(b"here", "k")
     assert pickle.loads(pickle.dumps(stream)).read().data == [b"here"]
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(_in_child, (stream,)) == [b"here", b"from the child"]
+    code = (
+        "import pickle, sys\n"
+        "stream = pickle.load(sys.stdin.buffer)\n"
+        "stream.put(b'from the child', 'k')\n"
+        "print(stream.read().data)\n"
+        "stream._store.close()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(stream), capture_output=True, timeout=60, check=True
+    )
+    assert done.stdout == b"[b'here', b'from the child']\n"
+    assert stream.read().data == [b"here", b"from the child"]
 
 
 @pytest.mark.parametrize(

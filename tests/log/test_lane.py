@@ -273,7 +273,7 @@ def test_files_of_disk_lanes_are_used_again_but_not_while_a_reader_has_them(log,
     assert log.reports == []
 
 
-@pytest.mark.parametrize("left", ["zeroes", "an earlier use"])
+@pytest.mark.parametrize("left", ["zeroes", "an earlier use", "half a header"])
 def test_a_file_made_ahead_that_never_got_its_header_holds_nothing(tmp_path, left):
     log = Log.open(tmp_path / "s", background=False)
     lane, router = log.create_lane("disk"), router_of(1)
@@ -281,7 +281,9 @@ def test_a_file_made_ahead_that_never_got_its_header_holds_nothing(tmp_path, lef
     lane.seal_idle(0)
     lane.seal_idle(0)
     end, (first,), lane_id = lane.end, list(lane.directory.glob("*.raw")), lane.id
-    content = first.read_bytes() if left == "an earlier use" else bytes(1 << 20)
+    content = {"zeroes": bytes(1 << 20), "half a header": first.read_bytes()[:23]}.get(
+        left, first.read_bytes()
+    )
     (lane.directory / f"{end:020d}.raw").write_bytes(content)
     os.close(log._lock_file)  # as if the process had ended here
     log = Log.open(tmp_path / "s", background=False)

@@ -255,8 +255,9 @@ def _scan(path: Path, data: bytes, disk: Disk, how: Circumstances, found: Recove
     try:
         header = decode_header(data, path)
     except Corrupt as problem:
-        # Torn at birth, or damaged later? A file that never got its header is blank there.
-        if how.visible > base or data[:HEADER_SIZE].strip(b"\0"):
+        # Torn at birth, or damaged later? A file that never got its header is blank there, or ends in it:
+        # frames are written only after it.
+        if how.visible > base or (len(data) >= HEADER_SIZE and data[:HEADER_SIZE].strip(b"\0")):
             raise
         raise _Unborn(f"{path.name}: {problem.message}; it was being created and holds nothing") from None
     if header.base != base:
