@@ -143,7 +143,7 @@ uint32_t hr_frame_table_find_time(const hr_frame_table *table, uint32_t shard, i
 }
 
 int64_t hr_frame_table_runs(const hr_frame_table *table, uint32_t shard, uint64_t index, int64_t max_records,
-                            int64_t max_bytes, uint64_t end, hr_frame_run **runs)
+                            int64_t max_bytes, uint64_t end, uint64_t run_max, hr_frame_run **runs)
 {
     uint32_t at = hr_frame_table_find_index(table, shard, index);
     int64_t records = 0, size = 0, count = 0, room = 0;
@@ -155,7 +155,7 @@ int64_t hr_frame_table_runs(const hr_frame_table *table, uint32_t shard, uint64_
         if (size > 0 && size + row->stride > max_bytes)
             break;
         hr_frame_run *last = count > 0 ? *runs + count - 1 : NULL;
-        if (last != NULL && last->offset + last->size == row->offset) {
+        if (last != NULL && last->offset + last->size == row->offset && last->size + row->stride <= run_max) {
             last->size += row->stride;
         } else {
             if (count == room) {

@@ -65,7 +65,7 @@ uint32_t hr_frame_table_find_index(const hr_frame_table *table, uint32_t shard, 
 /* The first row of the shard with arrival_ms ≥ `arrival_ms`, or HR_NO_ROW. */
 uint32_t hr_frame_table_find_time(const hr_frame_table *table, uint32_t shard, int64_t arrival_ms);
 
-/* Adjoining frames of one shard. */
+/* Adjoining frames of one shard, at most the caller's bound of them (one where it is larger). */
 typedef struct hr_frame_run {
     uint64_t offset; /* from the segment's base offset */
     uint64_t size;
@@ -73,9 +73,9 @@ typedef struct hr_frame_run {
 } hr_frame_run;
 
 /* Where the shard's frames from `index` on stand, as far as they end at or before segment offset `end`: enough
- * for max_records or max_bytes, and at least one frame if there is one. Sets *runs to memory that the caller
- * frees; returns how many runs, or −1 without memory. Cost: O(log frames), then one step a frame. */
+ * for max_records or max_bytes, and at least one frame if there is one; no run of several frames is larger than
+ * run_max. Sets *runs to memory that the caller frees; returns how many runs, or −1 without memory. Cost: O(log frames), then one step a frame. */
 int64_t hr_frame_table_runs(const hr_frame_table *table, uint32_t shard, uint64_t index, int64_t max_records,
-                            int64_t max_bytes, uint64_t end, hr_frame_run **runs);
+                            int64_t max_bytes, uint64_t end, uint64_t run_max, hr_frame_run **runs);
 
 #endif

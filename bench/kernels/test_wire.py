@@ -16,7 +16,8 @@ import pytest
 
 from headrace.core._batch import RecordBatch
 from headrace.core._entries import Router
-from headrace.core._wire import LEVELS, PutScan, get_records_answer, put_records_answer, sequence_number
+from headrace.core._records_answer import RecordsAnswer
+from headrace.core._wire import LEVELS, PutScan, put_records_answer, sequence_number
 
 COUNT = 500
 SIZES = [100, 1024]
@@ -113,15 +114,13 @@ def test_get_records_answer(benchmark, size, simd):
     benchmark.group = f"answer GetRecords {COUNT} x {size} B"
     rows = payloads(size)
     batch = RecordBatch.of([row[0] for row in rows], [row[1] for row in rows], 0, 0, 1_700_000_000_123)
-    body = benchmark(
-        get_records_answer,
-        batch,
-        shard=0,
-        created_s=1_700_000_000,
-        millis_behind=0,
-        next_iterator="A" * 224,
-        simd=simd,
-    )
+
+    def write():
+        answer = RecordsAnswer(0, 1_700_000_000, simd=simd)
+        answer.add(batch)
+        return answer.finish(0, "A" * 224)
+
+    body = bytes(benchmark(write))
     assert len(json.loads(body)["Records"]) == COUNT
 
 

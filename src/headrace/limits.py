@@ -72,6 +72,9 @@ http_head_size_max = 16 * KIB
 http_body_size_max = 16 * MIB
 http_bodies_size_max = 256 * MIB  # being received at one time; beyond it connections wait
 http_buffers_kept_max = 32 * MIB  # free receive buffers kept for the next requests
+answers_kept_size_max = (
+    64 * MIB
+)  # memory of large answers kept for the next ones, until it is not needed for 5 s
 json_depth_max = 64
 
 # --- columns ---

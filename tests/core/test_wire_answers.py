@@ -5,26 +5,20 @@
 Every answer is also parsed by botocore's own parser with the service's model, since that is who reads them.
 """
 
-import base64
 import ctypes
-import datetime
 import json
 
-import botocore.loaders
-import botocore.model
-import botocore.parsers
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wire_support import model_sequence, parsed
 
-from headrace.core._batch import RecordBatch
 from headrace.core._entries import Entries, Router
 from headrace.core._wire import (
     LEVELS,
     firehose_batch_answer,
     firehose_record_answer,
-    get_records_answer,
     parse_sequence_number,
     put_record_answer,
     put_records_answer,
@@ -83,22 +77,6 @@ def stored_entries(routes, rows):
     routes.route(entries)
     stamp(entries, [row[1:] for row in rows])
     return entries
-
-
-def model_sequence(created_s, shard, index, arrival_s):
-    return str(int(f"2{created_s:09x}{shard & 15:x}{index:016x}00{arrival_s:09x}{shard:08x}2", 16))
-
-
-def parsed(service, operation, body):
-    """The answer as botocore hands it to its caller."""
-    model = botocore.model.ServiceModel(
-        botocore.loaders.Loader().load_service_model(service, "service-2"), service
-    )
-    parser = botocore.parsers.create_parser(model.metadata["protocol"])
-    shape = model.operation_model(operation).output_shape
-    found = parser.parse({"body": body, "headers": {}, "status_code": 200}, shape)
-    del found["ResponseMetadata"]
-    return found
 
 
 # --- sequence numbers ---
@@ -296,83 +274,3 @@ def test_five_hundred_entries_over_many_shards_each_keep_their_own_number():
         slot = i * 37 % 128
         assert record["ShardId"] == f"shardId-{1000 + slot:012}"
         assert record["SequenceNumber"] == model_sequence(7 + slot, 1000 + slot, i, i * 700 // 1000)
-
-
-# --- reads ---
-
-texts = st.text(st.characters(codec="utf-8"), max_size=40) | st.text(
-    'aé"\\\x00\x1f\x7f\n\u2028😀', max_size=80
-)
-records = st.lists(
-    st.tuples(st.binary(max_size=150), texts, st.integers(0, (1 << 36) * 1000 - 1)), max_size=8
-)
-
-
-@given(
-    records, SHARDS, SECONDS, st.integers(0, (1 << 63) - 1), st.none() | st.text(max_size=30), st.booleans()
-)
-@settings(deadline=None)
-def test_answers_of_get_records_say_what_json_would(rows, shard, created_s, first, iterator, encrypted):
-    batch = RecordBatch.of(
-        [row[0] for row in rows], [row[1] for row in rows], shard, first, [row[2] for row in rows] or 0
-    )
-    children = b'[{"ShardId":"shardId-000000000001"}]' if iterator is None else None
-    bodies = {
-        get_records_answer(
-            batch,
-            shard=shard,
-            created_s=created_s,
-            millis_behind=123,
-            next_iterator=iterator,
-            child_shards_json=children,
-            encryption="KMS" if encrypted else None,
-            simd=simd,
-        )
-        for simd in LEVELS
-    }
-    assert len(bodies) == 1
-    found = json.loads(bodies.pop())
-    assert found.pop("NextShardIterator") == iterator
-    assert found.pop("MillisBehindLatest") == 123
-    assert found.pop("ChildShards", None) == (json.loads(children) if children else None)
-    expected = []
-    for i, (data, key, arrival_ms) in enumerate(rows):
-        expected.append(
-            {
-                "SequenceNumber": model_sequence(created_s, shard, first + i, arrival_ms // 1000),
-                "ApproximateArrivalTimestamp": arrival_ms / 1000,
-                "Data": base64.b64encode(data).decode(),
-                "PartitionKey": key,
-            }
-        )
-        if encrypted:
-            expected[-1]["EncryptionType"] = "KMS"
-    assert found == {"Records": expected}
-
-
-def test_botocore_reads_records_with_their_milliseconds():
-    batch = RecordBatch.of(
-        [b"\x00\xff", b""], ['a"\\\x01', "ключ 😀"], 3, 9, [1_700_000_000_001, 1_700_000_001_230]
-    )
-    body = get_records_answer(batch, shard=3, created_s=5, millis_behind=0, next_iterator="AAA/+=")
-    assert b'"ApproximateArrivalTimestamp":1700000000.001,' in body
-    assert b'"ApproximateArrivalTimestamp":1700000001.230,' in body
-    found = parsed("kinesis", "GetRecords", body)
-    assert [record["Data"] for record in found["Records"]] == [b"\x00\xff", b""]
-    assert [record["PartitionKey"] for record in found["Records"]] == ['a"\\\x01', "ключ 😀"]
-    times = [record["ApproximateArrivalTimestamp"].astimezone(datetime.UTC) for record in found["Records"]]
-    assert [time.microsecond for time in times] == [1000, 230_000]
-    assert found["NextShardIterator"] == "AAA/+="
-    assert found["MillisBehindLatest"] == 0
-
-
-def test_an_empty_answer_is_an_empty_list():
-    body = get_records_answer(RecordBatch.empty(), shard=0, created_s=0, millis_behind=0, next_iterator=None)
-    assert body == b'{"Records":[],"NextShardIterator":null,"MillisBehindLatest":0}'
-
-
-@pytest.mark.parametrize(("created_s", "arrival_ms"), [(1 << 36, 0), (0, -1), (0, (1 << 36) * 1000)])
-def test_records_with_impossible_times_are_refused(created_s, arrival_ms):
-    batch = RecordBatch.of([b"x"], ["k"], 0, 0, arrival_ms)
-    with pytest.raises(ValueError, match="not within 0 to 68719476735 seconds"):
-        get_records_answer(batch, shard=0, created_s=created_s, millis_behind=0, next_iterator=None)

@@ -96,7 +96,7 @@ def build(target: str) -> Path:
     return program
 
 
-def fuzz(target: str, *, seconds: int, runs: int, seed: int, max_bytes: int) -> bool:
+def fuzz(target: str, *, seconds: int, runs: int, seed: int, max_bytes: int, timeout: int) -> bool:
     """Run one target; report executions done, or the failing input. True: nothing was found."""
     program = build(target)
     corpus = BUILD / "corpus" / target
@@ -108,7 +108,12 @@ def fuzz(target: str, *, seconds: int, runs: int, seed: int, max_bytes: int) -> 
         command.append(str(HERE / "seeds" / target))
     if (HERE / f"{target}.dict").exists():
         command.append(f"-dict={HERE / f'{target}.dict'}")
-    command += [f"-seed={seed}", f"-artifact_prefix={failures}/", "-print_final_stats=1", "-timeout=20"]
+    command += [
+        f"-seed={seed}",
+        f"-artifact_prefix={failures}/",
+        "-print_final_stats=1",
+        f"-timeout={timeout}",
+    ]
     command += [f"-max_len={max_bytes}", "-rss_limit_mb=2048", "-verbosity=1", "-use_value_profile=1"]
     if seconds:
         command.append(f"-max_total_time={seconds}")
@@ -143,6 +148,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=0, help="executions of each target")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: chosen and printed)")
     parser.add_argument("--max-bytes", type=int, default=16384, help="longest input")
+    parser.add_argument("--timeout", type=int, default=20, help="seconds that one input may take")
     parser.add_argument("--build", action="store_true", help="build only")
     parser.add_argument("--reproduce", type=Path, metavar="FILE", help="run one input through one target")
     arguments = parser.parse_args(argv)
@@ -162,8 +168,17 @@ def main(argv: list[str] | None = None) -> int:
         elif arguments.build:
             print(build(target))
         else:
-            limits = {"seconds": arguments.seconds, "runs": arguments.runs, "max_bytes": arguments.max_bytes}
-            good = fuzz(target, seed=seed, **limits) and good
+            good = (
+                fuzz(
+                    target,
+                    seconds=arguments.seconds,
+                    runs=arguments.runs,
+                    seed=seed,
+                    max_bytes=arguments.max_bytes,
+                    timeout=arguments.timeout,
+                )
+                and good
+            )
     return 0 if good else 1
 
 

@@ -258,12 +258,12 @@ def test_files_of_disk_lanes_are_used_again_but_not_while_a_reader_has_them(log,
         put(lane, router, [(0, "k", data[i])])
         if i == 20:
             held = lane._segments[0]
-            before = held.read(0, 0, 10_000, 1 << 20, held.end).data
+            before = held.frames(0, 0, 10_000, 1 << 20, held.end).batch().data
         log.maintenance.run_once()
         seen.update(path.stat().st_ino for path in lane.directory.glob("*.raw"))
     assert lane.dropped_records > 0
     assert len(seen) < 10  # of some fifteen segments
-    assert held.read(0, 0, 10_000, 1 << 20, held.end).data == before
+    assert held.frames(0, 0, 10_000, 1 << 20, held.end).batch().data == before
     first, upcoming = lane.bounds(0)
     assert [found for _, _, found in read_shard(lane, 0)] == data[first:upcoming]
     lane_id = lane.id

@@ -51,7 +51,7 @@ class Store:
             for lane, ticket in answer.offsets:
                 lane.commit(ticket)
             return 200, answer.body
-        return answer.status, answer.body
+        return answer.status, bytes(answer.body)  # a large one is bytes-like
 
     def __call__(self, operation, **members):
         """The decoded answer; raises ServiceError."""

@@ -5,6 +5,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from headrace.core._entries cimport Entries, Router, hr_entry
+from headrace.core._frame_table cimport FrameTable, hr_frame_run
 from headrace.core._simd cimport hr_simd
 from headrace.core._states cimport ShardStates, shard_state
 
@@ -73,47 +74,7 @@ cdef extern from "ring.h" nogil:
     uint8_t *hr_ring_at(const hr_ring *ring, uint64_t offset)
 
 
-cdef extern from "frame_table.h" nogil:
-    const uint32_t HR_NO_ROW
-    ctypedef struct hr_frame_row:
-        uint64_t first_index
-        int64_t arrival_ms
-        uint32_t offset
-        uint32_t stride
-        uint32_t shard
-        uint32_t count
-        uint32_t previous
-        uint32_t jump
-        uint32_t next
-        uint32_t depth
-    ctypedef struct hr_frame_table:
-        hr_frame_row *rows
-        uint32_t count
-        uint32_t capacity
-        uint32_t *first
-        uint32_t *last
-        uint32_t shard_capacity
-    ctypedef struct hr_frame_run:
-        uint64_t offset
-        uint64_t size
-        uint64_t target
-    int64_t hr_frame_table_runs(const hr_frame_table *table, uint32_t shard, uint64_t index, int64_t max_records,
-                                int64_t max_bytes, uint64_t end, hr_frame_run **runs)
-    void hr_frame_table_free(hr_frame_table *table)
-    void hr_frame_table_clear(hr_frame_table *table)
-    int hr_frame_table_reserve(hr_frame_table *table, uint32_t rows, uint32_t shard)
-    void hr_frame_table_add(hr_frame_table *table, uint32_t shard, uint64_t first_index, uint32_t count,
-                            int64_t arrival_ms, uint32_t offset, uint32_t stride)
-    void hr_frame_table_cut(hr_frame_table *table, uint32_t offset)
-    uint32_t hr_frame_table_find_index(const hr_frame_table *table, uint32_t shard, uint64_t index)
-    uint32_t hr_frame_table_find_time(const hr_frame_table *table, uint32_t shard, int64_t arrival_ms)
-
-
 cdef hr_simd SIMD
-
-
-cdef class FrameTable:
-    cdef hr_frame_table table
 
 
 cdef class Tail:
@@ -139,3 +100,11 @@ cdef class Tail:
     cpdef long long append(self, Entries entries, Router router, uint32_t ordinal, int64_t now_ms,
                            uint64_t producer=*, uint64_t producer_sequence=*, bint last=*,
                            uint64_t extra=*) except? -9
+
+
+# What other rooms of `core` use of the kernels that are compiled in here.
+cdef hr_frame_state check_frame(const uint8_t *source, size_t available, uint32_t salt,
+                                hr_frame_header *header) noexcept nogil
+cdef void fill_columns(const uint8_t *buffer, size_t at, const hr_frame_header *header, uint32_t skip, uint32_t take,
+                       const hr_frame_columns *columns, size_t start) noexcept nogil
+cdef int read_run(int file, char *target, const hr_frame_run *run) noexcept nogil

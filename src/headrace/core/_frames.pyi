@@ -7,6 +7,7 @@ from typing_extensions import Buffer
 
 from headrace.core._batch import RecordBatch
 from headrace.core._entries import Entries, Router
+from headrace.core._frame_table import FrameTable
 from headrace.core._states import ShardStates
 
 LEVELS: tuple[str, ...]
@@ -27,31 +28,6 @@ STATE_NAMES: tuple[str, ...]
 
 def crc32c(data: Buffer, seed: int = 0, simd: str | None = None) -> int: ...
 def crc32c_copy(target: Buffer, source: Buffer, seed: int = 0, simd: str | None = None) -> int: ...
-
-@final
-class FrameTable:
-    def __len__(self) -> int: ...
-    @property
-    def nbytes(self) -> int: ...
-    def add(
-        self, shard: int, first_index: int, count: int, arrival_ms: int, offset: int, stride: int
-    ) -> None: ...
-    def cut(self, offset: int) -> None: ...
-    def shards(self) -> list[int]: ...
-    def rows(self) -> list[tuple[int, int, int, int, int, int]]: ...
-    def bounds(self, shard: int, end: int) -> tuple[int, int, int] | None: ...
-    def index_at_time(self, shard: int, arrival_ms: int, end: int) -> int | None: ...
-    def read(
-        self,
-        shard: int,
-        index: int,
-        max_records: int,
-        max_bytes: int,
-        end: int,
-        file: int,
-        tail: Tail | None = None,
-        base: int = 0,
-    ) -> bytes | None: ...
 
 @final
 class Tail:

@@ -13,7 +13,6 @@ from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer,
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EINTR, EIO, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 from posix.types cimport off_t
 
@@ -25,6 +24,7 @@ cimport numpy as cnp
 
 from headrace.core._batch cimport RecordBatch, batch_array, batch_over
 from headrace.core._entries cimport Entries, Router, hr_entry
+from headrace.core._frame_table cimport FrameTable, hr_frame_run
 from headrace.core._states cimport ShardStates, shard_state
 from headrace.core._simd cimport hr_simd, hr_simd_detect, hr_simd_processor, simd_level
 
@@ -103,107 +103,20 @@ def crc32c_copy(target, source, uint32_t seed=0, simd=None):
     return crc
 
 
-cdef class FrameTable:
-    """The frames of one segment by shard (native/frame_table.h)."""
-
-    def __cinit__(self):
-        memset(&self.table, 0, sizeof(self.table))
-
-    def __dealloc__(self):
-        hr_frame_table_free(&self.table)
-
-    def __len__(self):
-        return self.table.count
-
-    @property
-    def nbytes(self):
-        return self.table.capacity * sizeof(hr_frame_row) + 8 * self.table.shard_capacity
-
-    def add(self, uint32_t shard, uint64_t first_index, uint32_t count, int64_t arrival_ms, uint32_t offset,
-            uint32_t stride):
-        if hr_frame_table_reserve(&self.table, 1, shard) != 0:
-            raise MemoryError()
-        hr_frame_table_add(&self.table, shard, first_index, count, arrival_ms, offset, stride)
-
-    def cut(self, uint32_t offset):
-        hr_frame_table_cut(&self.table, offset)
-
-    def shards(self):
-        """The shards that have frames here."""
-        return [i for i in range(self.table.shard_capacity) if self.table.last[i] != HR_NO_ROW]
-
-    def rows(self):
-        """(shard, first index, count, arrival ms, offset, stride) of every frame, in file order."""
-        cdef uint32_t i
-        cdef hr_frame_row *row
-        result = []
-        for i in range(self.table.count):
-            row = &self.table.rows[i]
-            result.append((row.shard, row.first_index, row.count, row.arrival_ms, row.offset, row.stride))
-        return result
-
-    def bounds(self, uint32_t shard, uint64_t end):
-        """(first index, next index, last arrival ms) of the shard's frames that end at or before segment
-        offset `end`, or None where it has none."""
-        cdef uint32_t at
-        cdef hr_frame_row *row
-        if shard >= self.table.shard_capacity:
-            return None
-        at = self.table.last[shard]
-        while at != HR_NO_ROW and <uint64_t>self.table.rows[at].offset + self.table.rows[at].stride > end:
-            at = self.table.rows[at].previous
-        if at == HR_NO_ROW:
-            return None
-        row = &self.table.rows[at]
-        return (self.table.rows[self.table.first[shard]].first_index, row.first_index + row.count,
-                row.arrival_ms)
-
-    def index_at_time(self, uint32_t shard, int64_t arrival_ms, uint64_t end):
-        """First index of the shard's first frame with that arrival or later, or None."""
-        cdef uint32_t at = hr_frame_table_find_time(&self.table, shard, arrival_ms)
-        if at == HR_NO_ROW or <uint64_t>self.table.rows[at].offset + self.table.rows[at].stride > end:
-            return None
-        return self.table.rows[at].first_index
-
-    def read(self, uint32_t shard, uint64_t index, int64_t max_records, Py_ssize_t max_bytes, uint64_t end,
-             int file, Tail tail=None, uint64_t base=0):
-        """The shard's frames from `index` on that end at or before segment offset `end`, as bytes one after the
-        other; None if there are none. Enough for max_records or max_bytes, and at least one frame.
-
-        From the ring of `tail` (whose segment starts at lane offset `base`) where it still has them, else by
-        pread. OSError on a failed or short read. Cost: O(log frames) to find the first, then one copy a frame
-        and one system call for each run of adjoining frames that the ring no longer has.
-        """
-        cdef hr_frame_run *runs = NULL
-        cdef Py_ssize_t count, total, i
-        cdef int problem = 0
-        cdef char *target
-        count = hr_frame_table_runs(&self.table, shard, index, max_records, max_bytes, end, &runs)
-        if count < 0:
-            raise MemoryError()
-        if count == 0:
-            return None
-        try:
-            total = runs[count - 1].target + runs[count - 1].size
-            data = PyBytes_FromStringAndSize(NULL, total)
-            target = PyBytes_AS_STRING(data)
-            if tail is not None:  # appends overwrite the ring: it is copied from before the GIL is released
-                for i in range(count):
-                    if base + runs[i].offset >= tail.kept and base + runs[i].offset + runs[i].size <= tail.appended:
-                        memcpy(target + runs[i].target, hr_ring_at(&tail.ring, base + runs[i].offset), runs[i].size)
-                        runs[i].size = 0
-            with nogil:
-                for i in range(count):
-                    if runs[i].size and not problem:
-                        problem = _read_run(file, target + runs[i].target, &runs[i])
-            if problem:
-                raise OSError(problem, os.strerror(problem))
-            return data
-        finally:
-            free(runs)
+cdef hr_frame_state check_frame(const uint8_t *source, size_t available, uint32_t salt,
+                                hr_frame_header *header) noexcept nogil:
+    """Check one frame, header and body, whatever was before it."""
+    cdef hr_frame_state state = hr_frame_check_header(source, available, salt, False, 0, header, SIMD)
+    return hr_frame_check_body(source, header, SIMD) if state == HR_FRAME_OK else state
 
 
-cdef int _read_run(int file, char *target, hr_frame_run *run) noexcept nogil:
+cdef void fill_columns(const uint8_t *buffer, size_t at, const hr_frame_header *header, uint32_t skip, uint32_t take,
+                       const hr_frame_columns *columns, size_t start) noexcept nogil:
+    """See hr_frame_columns_fill."""
+    hr_frame_columns_fill(buffer, at, header, skip, take, columns, start)
+
+
+cdef int read_run(int file, char *target, const hr_frame_run *run) noexcept nogil:
     """Read one run; 0 or an errno."""
     cdef Py_ssize_t done
     cdef uint64_t at = 0
@@ -344,8 +257,8 @@ cdef class Tail:
             header.flags = HR_FRAME_LAST if last and last_run and at + <Py_ssize_t>fitting == count else 0
             stride = hr_frame_write_records(hr_ring_at(&self.ring, self.appended), header, self.salt,
                                             entries.entry, order + at, SIMD)
-            hr_frame_table_add(&self.table.table, header.shard, header.first_index, header.count,
-                               header.arrival_ms, <uint32_t>(self.appended - self.base), <uint32_t>stride)
+            self.table.append(header.shard, header.first_index, header.count, header.arrival_ms,
+                              <uint32_t>(self.appended - self.base), <uint32_t>stride)
             self.chain = header.header_crc
             self.appended += stride
             state.next_index += fitting
@@ -376,8 +289,7 @@ cdef class Tail:
             return NEEDS_SEGMENT
         if self.appended - self.written + total > self.ring.capacity:
             return NEEDS_ROOM
-        if hr_frame_table_reserve(&self.table.table, frames, shard_max) != 0:
-            raise MemoryError()
+        self.table.reserve(frames, shard_max)
         self.states.reserve(shard_max)
         self._forget(total)
         memset(&header, 0, sizeof(header))
@@ -544,10 +456,9 @@ def load_frames(data, Py_ssize_t start, Py_ssize_t end, uint32_t salt, FrameTabl
         if hr_frame_check_header(&view[at], end - at, salt, False, 0, &header, SIMD) != HR_FRAME_OK:
             raise ValueError(f"frame at {at} is not valid")
         if header.kind == HR_KIND_RECORDS:
-            if hr_frame_table_reserve(&table.table, 1, header.shard) != 0:
-                raise MemoryError()
-            hr_frame_table_add(&table.table, header.shard, header.first_index, header.count, header.arrival_ms,
-                               <uint32_t>(offset + at), <uint32_t>hr_frame_stride(header.body_size))
+            table.reserve(1, header.shard)
+            table.append(header.shard, header.first_index, header.count, header.arrival_ms, <uint32_t>(offset + at),
+                         <uint32_t>hr_frame_stride(header.body_size))
             if states is not None:
                 states.reserve(header.shard)
                 states.states[header.shard].next_index = header.first_index + header.count
@@ -602,7 +513,7 @@ def read_runs(int file, runs):
     for offset, size in runs:
         run = hr_frame_run(offset, size, at)
         with nogil:
-            problem = _read_run(file, target + at, &run)
+            problem = read_run(file, target + at, &run)
         if problem:
             raise OSError(problem, os.strerror(problem))
         at += run.size
@@ -628,9 +539,7 @@ def decode_frames(bytes data, uint32_t salt, uint64_t index, Py_ssize_t max_reco
     cdef bint stray = False
     with nogil:
         while at < size:
-            state = hr_frame_check_header(base + at, size - at, salt, False, 0, &header, SIMD)
-            if state == HR_FRAME_OK:
-                state = hr_frame_check_body(base + at, &header, SIMD)
+            state = check_frame(base + at, size - at, salt, &header)
             stray = not any_shard and header.shard != only
             if state != HR_FRAME_OK or stray:
                 break

@@ -5,7 +5,6 @@ from typing import final
 
 from typing_extensions import Buffer
 
-from headrace.core._batch import RecordBatch
 from headrace.core._entries import Entries, Router
 
 LEVELS: tuple[str, ...]
@@ -70,14 +69,3 @@ def firehose_batch_answer(
     simd: str | None = None,
 ) -> bytes: ...
 def firehose_record_answer(entries: Entries, router: Router, *, encrypted: bool = False) -> bytes: ...
-def get_records_answer(
-    batch: RecordBatch,
-    *,
-    shard: int,
-    created_s: int,
-    millis_behind: int,
-    next_iterator: str | None,
-    child_shards_json: bytes | None = None,
-    encryption: str | None = None,
-    simd: str | None = None,
-) -> bytes: ...

@@ -17,7 +17,6 @@ import msgspec
 
 from headrace import limits
 
-from headrace.core._batch cimport RecordBatch
 from headrace.core._entries cimport HR_ENTRY_EXPLICIT_HASH, Entries, Router, hr_entry
 from headrace.core._simd cimport hr_simd, hr_simd_detect, hr_simd_processor, simd_level
 
@@ -79,18 +78,6 @@ cdef extern from "wire_write.h" nogil:
         const uint8_t *failure
         const hr_write_text *reason
         size_t reasons
-    ctypedef struct hr_write_records_from:
-        const uint8_t *base
-        size_t count
-        const int64_t *offset
-        const uint32_t *length
-        const int64_t *key_offset
-        const uint32_t *key_length
-        const uint64_t *ordinal
-        const int64_t *arrival_ms
-        uint32_t shard
-        uint64_t created_s
-        const char *encryption
     size_t hr_write_put_size(hr_put_form form, const hr_put_outcome *outcome, size_t *failed)
     void hr_write_put(hr_put_form form, const hr_put_outcome *outcome, uint8_t *target, hr_simd simd)
     size_t hr_write_records_size(const hr_write_records_from *records, hr_simd simd)
@@ -516,47 +503,13 @@ def firehose_record_answer(Entries entries, Router router, *, bint encrypted=Fal
     return _single(HR_PUT_FIREHOSE, entries, router, more)
 
 
-# --- answers to reads ---
+# --- answers to reads: what core._records_answer uses of the kernel that is compiled in here ---
 
-def get_records_answer(RecordBatch batch, *, uint32_t shard, uint64_t created_s, int64_t millis_behind,
-                       str next_iterator, bytes child_shards_json=None, str encryption=None, simd=None):
-    """The body that answers GetRecords with the records of a batch.
+cdef size_t records_size(const hr_write_records_from *records, hr_simd simd) noexcept nogil:
+    """See hr_write_records_size."""
+    return hr_write_records_size(records, simd)
 
-    batch: records of one shard; its number is `shard`, created at `created_s` (epoch seconds).
-    next_iterator: None at the end of a closed shard, written as null.
-    child_shards_json: a JSON list, or None to leave ChildShards out.
-    encryption: EncryptionType of each record, or None to tell none.
-    Raises ValueError where an arrival is negative or beyond 36 bits of seconds.
-    Cost: 55 ns a record of 1 KiB, 30 ns at 100 bytes; one allocation.
-    """
-    cdef hr_simd level = <hr_simd>simd_level(simd, DETECTED)
-    cdef hr_write_records_from records
-    cdef bytes kind = None
-    if encryption is not None:
-        kind = msgspec.json.encode(encryption)
-        kind = kind[1:len(kind) - 1]
-    records.base = batch.base
-    records.count = <size_t>batch.count
-    records.offset = batch.offset
-    records.length = batch.length
-    records.key_offset = batch.key_offset
-    records.key_length = batch.key_length
-    records.ordinal = batch.ordinal
-    records.arrival_ms = batch.arrival_ms
-    records.shard = shard
-    records.created_s = created_s
-    records.encryption = NULL if kind is None else PyBytes_AS_STRING(kind)
-    cdef size_t size = hr_write_records_size(&records, level)
-    if size == 0:
-        raise ValueError(f"created_s or an arrival is not within 0 to {HR_SEQUENCE_SECONDS_MAX} seconds")
-    cdef bytes before = b'{"Records":'
-    cdef bytes after = b',"NextShardIterator":%b,"MillisBehindLatest":%d' % (
-        msgspec.json.encode(next_iterator), millis_behind)
-    after += b"}" if child_shards_json is None else b',"ChildShards":%b}' % child_shards_json
-    cdef Py_ssize_t head = PyBytes_GET_SIZE(before), tail = PyBytes_GET_SIZE(after)
-    cdef bytes answer = PyBytes_FromStringAndSize(NULL, head + <Py_ssize_t>size + tail)
-    cdef uint8_t *target = <uint8_t *>PyBytes_AS_STRING(answer)
-    memcpy(target, PyBytes_AS_STRING(before), head)
-    hr_write_records(&records, target + head, level)
-    memcpy(target + head + size, PyBytes_AS_STRING(after), tail)
-    return answer
+
+cdef void write_records(const hr_write_records_from *records, uint8_t *target, hr_simd simd) noexcept nogil:
+    """See hr_write_records."""
+    hr_write_records(records, target, simd)

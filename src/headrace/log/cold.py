@@ -55,7 +55,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headrace.core import _frames
-from headrace.core._batch import RecordBatch
+from headrace.core._frame_source import FrameSource
 from headrace.core._states import ShardStates
 from headrace.disk import Disk, read_all, write_all
 from headrace.errors import Corrupt, Unsupported
@@ -98,13 +98,19 @@ def compressor_of(codec: str) -> Any:
     raise Unsupported(f"cold codec {codec!r}; expected 'zstd' or 'lz4'")
 
 
+_here = threading.local()  # a decompressor each thread; making one costs more than a block
+
+
 def _decompress(codec: int, data: bytes, size: int) -> bytes:
     """Exactly `size` bytes, or ValueError."""
     if codec == CODECS["zstd"]:
         import zstandard
 
+        decompressor = getattr(_here, "zstd", None)
+        if decompressor is None:
+            decompressor = _here.zstd = zstandard.ZstdDecompressor()
         try:
-            result: bytes = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+            result: bytes = decompressor.decompress(data, max_output_size=size)
         except zstandard.ZstdError as problem:
             raise ValueError(str(problem)) from None
     else:
@@ -367,10 +373,10 @@ class ColdSegment:
             self._cache.popitem(last=False)
         return data
 
-    def read(
+    def frames(
         self, shard: int, index: int, max_records: int, max_bytes: int, visible: int, tail: object = None
-    ) -> RecordBatch | None:
-        """The shard's records here from `index` on, or None where there are none."""
+    ) -> FrameSource | None:
+        """Where the shard's records from `index` on are read from, or None where there are none."""
         start, stop = self._of_shard(shard)
         rows = self._frames[start:stop]
         first = int(np.searchsorted(rows["first_index"] + rows["count"], index, "right"))
@@ -381,15 +387,21 @@ class ColdSegment:
         records = np.cumsum(rows["count"].astype(np.int64)) - max(index - int(rows["first_index"][0]), 0)
         enough = int(np.searchsorted(records, max_records, "left")) + 1
         count = max(min(int(np.searchsorted(sizes, max_bytes, "right")), enough, len(rows)), 1)
-        parts: list[bytes] = []
-        for block in range(int(rows["block"][0]), int(rows["block"][count - 1]) + 1):
-            here = np.flatnonzero(rows["block"][:count] == block)
-            low, high = rows[here[0]], rows[here[-1]]
-            parts.append(self._block(block)[int(low["offset"]) : int(high["offset"]) + int(high["stride"])])
-        try:
-            return _frames.decode_frames(b"".join(parts), self.salt, index, max_records, max_bytes, shard)
-        except ValueError as problem:
-            raise self._damaged(str(problem)) from None
+        source = FrameSource(shard, index, max_records, max_bytes, self.salt, self)
+        return source.in_pieces(self._pieces(rows[:count], self.file), int(sizes[count - 1]))
+
+    def _pieces(self, rows: np.ndarray, file: int) -> Iterator[tuple[bytes, int, int]]:
+        """The blocks that hold these frames of one shard, with where in them the frames begin and end."""
+        numbers, at = np.unique(rows["block"], return_index=True)
+        starts = rows["offset"][at].tolist()
+        last = np.append(at[1:], len(rows)) - 1
+        stops = (rows["offset"][last].astype(np.int64) + rows["stride"][last]).tolist()
+        for number, start, stop in zip(numbers.tolist(), starts, stops, strict=True):
+            yield self._block(number), start, stop
+
+    def damaged(self, problem: ValueError) -> Corrupt:
+        """The error of a reader that found a bad frame."""
+        return self._damaged(str(problem))
 
     def bounds(self, shard: int, visible: int) -> tuple[int, int, int] | None:
         """(first index, next index, last arrival ms) of the shard's records here, or None."""

@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from headrace.core._batch import RecordBatch
+from headrace.core._frame_source import FrameSource
 from headrace.core._frames import Tail
+from headrace.core._records_answer import RecordsAnswer
 from headrace.core._states import ShardStates
 from headrace.disk import read_all
 from headrace.errors import Corrupt
@@ -185,18 +187,44 @@ class LaneReader:
         than there are where a segment ends. Empty at the tip. The batch owns its bytes. Raises Corrupt
         where stored bytes are damaged.
         """
+
+        def batch(source: FrameSource) -> RecordBatch | None:
+            found = source.batch()
+            return found if len(found) else None
+
+        return self._first(batch, shard, index, max_records, max_bytes) or RecordBatch.empty()
+
+    def read_into(
+        self, answer: RecordsAnswer, shard: int, index: int, *, max_records: int, max_bytes: int
+    ) -> None:
+        """The same records as `read` gives, into an answer that has none yet, without a batch between."""
+
+        def take(source: FrameSource) -> int:
+            answer.take(source)
+            return answer.count
+
+        self._first(take, shard, index, max_records, max_bytes)
+
+    def _first(
+        self, use: Callable[[FrameSource], Answer], shard: int, index: int, max_records: int, max_bytes: int
+    ) -> Answer | None:
+        """The first answer, other than nothing, of `use` over the segments from the index on."""
         for _ in range(100):
             visible = self._refresh()
             try:
                 for segment in self._holding(shard, index):
                     tail = self._tail_or_none() if segment is self._active else None
-                    batch = segment.read(shard, index, max_records, max_bytes, visible, tail)
-                    if batch is not None and len(batch):
-                        return batch
-                return RecordBatch.empty()
+                    source = segment.frames(shard, index, max_records, max_bytes, visible, tail)
+                    try:
+                        found = use(source) if source is not None else None
+                    except ValueError as problem:
+                        raise segment.damaged(problem) from None
+                    if found:
+                        return found
+                return None
             except FileNotFoundError:
                 self._layout = -1  # dropped or compressed meanwhile: look again
-        return RecordBatch.empty()
+        return None
 
     def _steadily(self, look: Callable[[int], Answer]) -> Answer:
         """Run `look(visible)`, again where a file went away under it: dropped or compressed meanwhile."""

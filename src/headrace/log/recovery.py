@@ -35,7 +35,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.core import _frames
-from headrace.core._frames import FrameTable
+from headrace.core._frame_table import FrameTable
 from headrace.core._states import ShardStates
 from headrace.disk import Disk, read_all
 from headrace.errors import Corrupt

@@ -43,8 +43,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.core import _frames
-from headrace.core._batch import RecordBatch
-from headrace.core._frames import FrameTable
+from headrace.core._frame_source import FrameSource
+from headrace.core._frame_table import FrameTable
 from headrace.core._states import ShardStates
 from headrace.disk import Disk, read_all
 from headrace.errors import Corrupt
@@ -291,28 +291,17 @@ class RawSegment:
         _frames.load_frames(data, 0, end, self.salt, self._table, None, start)
         self._scanned = limit
 
-    def read(
-        self,
-        shard: int,
-        index: int,
-        max_records: int,
-        max_bytes: int,
-        visible: int,
+    def frames(
+        self, shard: int, index: int, max_records: int, max_bytes: int, visible: int,
         tail: _frames.Tail | None = None,
-    ) -> RecordBatch | None:
-        """The shard's records here from `index` on, or None where there are none up to `visible`."""
-        data = self.table(visible).read(
-            shard, index, max_records, max_bytes, self._reach(visible), self.file, tail, self.base
-        )
-        if data is None:
-            return None
-        try:
-            return _frames.decode_frames(data, self.salt, index, max_records, max_bytes, shard)
-        except ValueError as problem:
-            raise Corrupt(
-                f"{self.path}: {problem} of shard {shard} from index {index} on",
-                hint="headrace verify shows what can be read",
-            ) from None
+    ) -> FrameSource | None:  # fmt: skip
+        """Where the shard's records from `index` on are read from, or None where none are visible here."""
+        source = FrameSource(shard, index, max_records, max_bytes, self.salt, self)
+        return source.in_segment(self.table(visible), self._reach(visible), self.file, tail, self.base)
+
+    def damaged(self, problem: ValueError) -> Corrupt:
+        """The error of a reader that found a bad frame."""
+        return Corrupt(f"{self.path}: {problem}", hint="headrace verify shows what can be read")
 
     def bounds(self, shard: int, visible: int) -> tuple[int, int, int] | None:
         """(first index, next index, last arrival ms) of the shard's records here, or None."""

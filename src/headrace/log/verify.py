@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.core import _frames
+from headrace.core._frame_table import FrameTable
 from headrace.disk import Disk, SystemDisk, read_all
 from headrace.errors import Corrupt, NotFound
 from headrace.log.cold import ColdSegment
@@ -163,7 +164,7 @@ def read_file(file: Path, disk: Disk) -> bytes:
 
 def count_records(frames: bytes | memoryview, end: int, salt: int) -> int:
     """Records in frames that were checked."""
-    table = _frames.FrameTable()
+    table = FrameTable()
     _frames.load_frames(frames, 0, end, salt, table, None, 0)
     return sum(count for _, _, count, _, _, _ in table.rows())
 

@@ -27,6 +27,7 @@ from typing import Any
 
 from headrace import limits
 from headrace.config import Server as ServerConfig
+from headrace.core._records_answer import trim as trim_answers
 from headrace.errors import AddressInUse, ConfigurationError
 from headrace.server._buffers import BufferPool
 from headrace.server._commit import Committer
@@ -168,6 +169,7 @@ class Listener:
             self._set_date()
         if self._ticks % TICKS_PER_TRIM == 0:
             self.context.pool.trim()
+            trim_answers()
         self._timer = asyncio.get_running_loop().call_later(self._tick_seconds, self._tick)
 
     async def stop(self, timeout: float | None = None) -> int:

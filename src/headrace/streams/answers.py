@@ -12,16 +12,17 @@ from typing import Any
 
 import msgspec
 
+from headrace.core._records_answer import AnswerBody
 from headrace.errors import Error
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """An HTTP status and a body. `code` is the error's name, empty for success."""
+    """An HTTP status and a body (bytes, or bytes-like where it is large). `code` is the error's name, empty for success."""
 
     status: int
-    body: bytes
+    body: bytes | AnswerBody
     code: str = ""
 
 

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import msgspec
 
 from headrace import limits
-from headrace.core._wire import get_records_answer, parse_sequence_number
+from headrace.core._records_answer import RecordsAnswer
+from headrace.core._wire import parse_sequence_number
 from headrace.errors import InvalidArgument, NotFound
 from headrace.streams import iterators
 from headrace.streams.answers import Answer
@@ -166,21 +167,19 @@ def get_records(streams: Streams, request: Request) -> Answer:
     first, end = lane.bounds(shard.number)
     limit = request.get("Limit", limits.get_records_count_max)
     index = max(position.index, first)
-    batch = lane.read(shard.number, index, max_records=limit, max_bytes=limits.get_records_size_max)
+    answer = RecordsAnswer(shard.number, shard.created_s)
+    lane.read_into(answer, shard.number, index, max_records=limit, max_bytes=limits.get_records_size_max)
     behind_ms = 0
-    if len(batch):
-        index = int(batch.ordinals[-1]) + 1
+    if answer.count:
+        index = answer.last_index + 1
         if index < end:
-            behind_ms = max(now_ms - batch.arrival[-1].astype("int64").item(), 1)
-    # An empty batch before the end: numbers moved on after a crash and nothing is kept in between.
-    over = not shard.open and (index >= end or not len(batch))
-    body = get_records_answer(
-        batch,
-        shard=shard.number,
-        created_s=shard.created_s,
-        millis_behind=behind_ms,
-        next_iterator=None if over else iterators.make(stream, shard.number, index, now_ms),
-        child_shards_json=_encode(_children(stream, shard)) if over else None,
+            behind_ms = max(now_ms - answer.last_arrival_ms, 1)
+    # An empty answer before the end: numbers moved on after a crash and nothing is kept in between.
+    over = not shard.open and (index >= end or not answer.count)
+    body = answer.finish(
+        behind_ms,
+        None if over else iterators.make(stream, shard.number, index, now_ms),
+        _encode(_children(stream, shard)) if over else None,
     )
     return Answer(200, body)
 

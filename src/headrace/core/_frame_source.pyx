@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""Where one shard's frames come from: the ring, a raw segment's file, or blocks that were decompressed.
+
+What is read for a batch is joined into one bytes object; what is only passed on (an answer, a check) is read
+piece by piece and never has to leave the processor's caches.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+import os
+
+from headrace.core._frame_table cimport FrameTable, hr_frame_run
+from headrace.core._frames cimport Tail, hr_ring_at, read_run
+
+from headrace.core._frames import decode_frames
+
+cdef enum:
+    RUN_SIZE = 262144 + 4096  # a piece of frames to be read at once
+
+
+cdef class FrameSource:
+    """The frames of one shard from an index on, to be read once: whole frames, unchecked, piece by piece.
+
+    Enough of them for max_records or max_bytes, which the reader applies, and at least one frame. A piece lies in
+    the ring, else in a scratch of RUN_SIZE that stays in the second cache. Cost of a piece: one pread, or nothing
+    for what the ring still has.
+    """
+
+    def __cinit__(self, uint32_t shard, uint64_t index, Py_ssize_t max_records, Py_ssize_t max_bytes, uint32_t salt,
+                  held):
+        self.shard, self.index, self.salt, self.held = shard, index, salt, held
+        self.max_records, self.max_bytes = max_records, max_bytes
+
+    def __dealloc__(self):
+        free(self.runs)
+        free(self.scratch)
+
+    def in_segment(self, FrameTable table, uint64_t end, int file, Tail tail=None, uint64_t base=0):
+        """Frames of a raw segment that end at or before segment offset `end`; None if there are none.
+
+        tail: its growing end, if it has one, with the segment's base offset.
+        """
+        cdef Py_ssize_t i
+        self.run_count = table.find(self.shard, self.index, self.max_records, self.max_bytes, end, RUN_SIZE,
+                                    &self.runs)
+        if self.run_count == 0:
+            return None
+        self.file, self.tail, self.base = file, tail, base
+        self.size = self.runs[self.run_count - 1].target + self.runs[self.run_count - 1].size
+        return self
+
+    def in_pieces(self, pieces, Py_ssize_t size):
+        """Frames that come as (bytes, start, stop) out of an iterator, `size` bytes in all."""
+        self.pieces, self.size = pieces, size
+        return self
+
+    cdef const uint8_t *in_ring(self, const hr_frame_run *run) noexcept:
+        """Where the ring has the run; NULL if it does not. Valid until the GIL is released."""
+        cdef uint64_t start = self.base + run.offset
+        if self.tail is None or start < self.tail.kept or start + run.size > self.tail.appended:
+            return NULL
+        return hr_ring_at(&self.tail.ring, start)
+
+    cdef int next(self, const uint8_t **start, size_t *size) except -1:
+        """The next piece, valid until the next call or until the GIL is released; 0 where there is none."""
+        cdef hr_frame_run *run
+        cdef int problem
+        cdef Py_ssize_t first, stop
+        if self.pieces is not None:
+            found = next(self.pieces, None)
+            if found is None:
+                return 0
+            data, first, stop = found
+            if not 0 <= first <= stop <= len(<bytes?>data):
+                raise ValueError(f"frames at {first} to {stop} of {len(data)} bytes")
+            self.held = data
+            start[0] = <const uint8_t *>PyBytes_AS_STRING(data) + first
+            size[0] = stop - first
+            return 1
+        if self.at == self.run_count:
+            return 0
+        run = &self.runs[self.at]
+        self.at += 1
+        size[0] = run.size
+        start[0] = self.in_ring(run)
+        if start[0] != NULL:
+            return 1
+        if run.size > self.scratch_size:
+            free(self.scratch)
+            self.scratch_size = max(<size_t>run.size, <size_t>RUN_SIZE) if self.run_count > 1 else run.size
+            self.scratch = <char *>malloc(self.scratch_size)
+            if self.scratch == NULL:
+                self.scratch_size = 0
+                raise MemoryError()
+        with nogil:
+            problem = read_run(self.file, self.scratch, run)
+        if problem:
+            raise OSError(problem, os.strerror(problem))
+        start[0] = <const uint8_t *>self.scratch
+        return 1
+
+    def joined(self):
+        """All frames as bytes, one after the other. OSError on a failed or short read.
+
+        Cost: one copy, and one system call for each run that the ring no longer has.
+        """
+        cdef Py_ssize_t i
+        cdef int problem = 0
+        cdef char *target
+        cdef const uint8_t *place
+        if self.pieces is not None:
+            return b"".join([data[first:stop] for data, first, stop in self.pieces])
+        data = PyBytes_FromStringAndSize(NULL, self.size)
+        target = PyBytes_AS_STRING(data)
+        for i in range(self.run_count):  # appends overwrite the ring: first, before the GIL is released
+            place = self.in_ring(&self.runs[i])
+            if place != NULL:
+                memcpy(target + self.runs[i].target, place, self.runs[i].size)
+                self.runs[i].size = 0
+        with nogil:
+            for i in range(self.run_count):
+                if self.runs[i].size and not problem:
+                    problem = read_run(self.file, target + self.runs[i].target, &self.runs[i])
+        if problem:
+            raise OSError(problem, os.strerror(problem))
+        self.at = self.run_count
+        return data
+
+    def batch(self):
+        """The records as a RecordBatch that owns its bytes; ValueError names the first bad frame's place."""
+        return decode_frames(self.joined(), self.salt, self.index, self.max_records, self.max_bytes, self.shard)
