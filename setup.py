@@ -38,6 +38,7 @@ MODULES: dict[str, list[str]] = {
     "headrace.core._states": [],
     "headrace.core._wire": ["base64", "sequence", "wire_scan", "wire_write"],
     "headrace.core._http": ["http_head"],
+    "headrace.log._intake": [],
     "headrace.server._answering": [],
     "headrace.server._answers": [],
     "headrace.server._buffers": [],

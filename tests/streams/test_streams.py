@@ -142,6 +142,8 @@ def test_accepted_records_are_visible_after_commit_and_not_before(kinesis):
 
 
 class Refusing:
+    _tail = None
+
     def __init__(self, error):
         self.error = error
 

@@ -20,8 +20,8 @@ import numpy as np
 
 from headrace import telemetry
 from headrace.core._entries import Entries, Router
-from headrace.core._entry_parts import lane_entries
 from headrace.errors import Backpressure, Error, NotFound
+from headrace.log._intake import append_lanes, appended
 from headrace.streams import document as documents
 from headrace.streams import topology
 from headrace.streams.document import AUTO, StreamDocument
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _APPENDED = telemetry.counter("headrace_records_appended_total", "Records that streams took in.")
 _REFUSED = telemetry.counter("headrace_records_refused_total", "Records that a full or failed lane refused.")
+telemetry.collect(lambda: _APPENDED.set(appended()))
 
 
 class Stream:
@@ -50,6 +51,7 @@ class Stream:
     """
 
     __slots__ = (
+        "_clock",
         "_framed",
         "_lanes",
         "_router",
@@ -68,6 +70,7 @@ class Stream:
 
     def __init__(self, streams: Streams, name: str, document: StreamDocument) -> None:
         self.streams = streams
+        self._clock = streams.clock
         self.name = name
         self.document = document
         self.table: ShardTable = document.table()
@@ -147,10 +150,12 @@ class Stream:
             raise self._refusal(entries, router, failures)
         return offsets
 
-    def append_parts(self, entries: Entries) -> tuple[Router, list[tuple[Lane, int]], dict[int, Error]]:
-        """The same, with what each lane (by ordinal) refused instead of an exception.
+    def append_parts(
+        self, entries: Entries
+    ) -> tuple[Router, list[tuple[Lane, int]], dict[int, Error] | None]:
+        """The same, with what each lane (by ordinal) refused instead of an exception; None: nothing.
 
-        Cost: routing and framing, and about 1 µs.
+        Cost: routing and framing, and about 0.5 µs.
         """
         with self.lock:
             if self.deleted:
@@ -158,44 +163,11 @@ class Stream:
             router = self._router or self.router
             lanes = self._lanes or self.lanes
             router.route(entries)
-            if len(lanes) == 1:
-                lane = lanes[0]
-                try:
-                    offset = lane.append(entries, router, 0)
-                except Error as error:
-                    _REFUSED.add(entries.count)
-                    return router, [], {0: error}
-                self._framed[0] = offset
-                self.records_in += entries.count
-                _APPENDED.add(entries.count)
-                return router, [(lane, offset)], {}
-            return self._append_lanes(entries, router, lanes)
-
-    def _append_lanes(
-        self, entries: Entries, router: Router, lanes: list[Lane]
-    ) -> tuple[Router, list[tuple[Lane, int]], dict[int, Error]]:
-        offsets: list[tuple[Lane, int]] = []
-        failures: dict[int, Error] = {}
-        refused = 0
-        for ordinal in range(router.lane_count):
-            count = lane_entries(entries, ordinal)
-            if not count:
-                continue
-            lane = lanes[ordinal]
-            try:
-                offset = lane.append(entries, router, ordinal)
-            except Error as error:
-                failures[ordinal] = error
-                refused += count
-            else:
-                self._framed[ordinal] = offset
-                offsets.append((lane, offset))
-        accepted = entries.count - refused
-        self.records_in += accepted
-        _APPENDED.add(accepted)
+            tickets, failures, refused = append_lanes(entries, router, lanes, self._clock, self._framed)
+            self.records_in += entries.count - refused
         if refused:
             _REFUSED.add(refused)
-        return router, offsets, failures
+        return router, tickets, failures
 
     def refused(self, entries: Entries, router: Router, failures: dict[int, Error]) -> np.ndarray[Any, Any]:
         """One byte an entry: 0 where it was accepted, else 1 + the ordinal of the lane that refused it."""
