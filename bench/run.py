@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import statistics
 import sys
 import tempfile
 import time
@@ -27,13 +28,26 @@ from typing import Any
 from peers.servers import SERVERS, NotInstalled
 from peers.stores import STORES
 
-from headrace.bench import command, machine
+from headrace.bench import command, machine, requests
+from headrace.bench._load import Ledger, Load
 from headrace.bench.disk import disk
 from headrace.bench.embedded import embedded_put, headrace
 from headrace.bench.measure import headrace_server, other_server, touched_bytes
-from headrace.bench.report import SCHEMA, Report, Run
+from headrace.bench.report import SCHEMA, Report, Run, failures_of
 from headrace.bench.target import on_core
-from headrace.bench.workloads import SHAPES, WORKLOADS, Options, TargetMaker
+from headrace.bench.workloads import (
+    SHAPES,
+    WORKLOADS,
+    Options,
+    Target,
+    TargetMaker,
+    put,
+    read_back,
+    requests_bound,
+    settle,
+)
+from headrace.disk import SystemDisk
+from headrace.log.cold import ColdSegment
 
 PEER_SECONDS = 5.0
 HTTP = ("put-1k", "put-100", "put-single", "drain")
@@ -131,42 +145,67 @@ class Session:
             turn = list(self.makers.items())
             for name, maker in turn if number % 2 == 0 else reversed(turn):
                 self.one(workload, name, maker, self.options(workload, name))
-        if workload == "drain" or workload in SHAPES:
-            self.ceiling(workload)
+        if workload == "drain":
+            self.drain_ceiling()
+        elif workload in SHAPES:
+            self.put_ceiling(workload)
 
-    def ceiling(self, workload: str) -> None:
+    def put_ceiling(self, workload: str) -> None:
         """The same on a server that does nothing; its answers are no service's, so nothing is checked."""
-        from headrace.bench import requests
-        from headrace.bench._load import Ledger, Load
-        from headrace.bench.workloads import read_back, requests_bound
-
-        shape_name = "put-1k" if workload == "drain" else workload
         options = replace(self.options(workload, CEILING), seconds=2.0)
-        reads = ["--reads", "1000"] if workload == "drain" else []
-        words = [sys.executable, "-m", "headrace.bench.ceiling", "--shape", shape_name, *reads]
-        maker = other_server(words, core=self.cores.target, name=CEILING, announces=r"port (\d+)")
-        with maker() as target, on_core(self.cores.load):
-            shape = SHAPES[shape_name]
+        words = [sys.executable, "-m", "headrace.bench.ceiling", "--shape", workload]
+        with self.sink(words) as target, on_core(self.cores.load):
+            shape = SHAPES[workload]
             plan = requests.http_plan(target.endpoint, target.stream, shape, writers=options.connections)
             ledger = Ledger(plan, requests_bound(shape, options))
-            if workload == "drain":
-                figure = {"records_per_s": read_back(target, ledger, options, 1)["records_per_s"]}
-            else:
-                load = Load(target.endpoint.address, ledger, writers=options.connections)
-                counts = load.run(options.seconds)
-                load.close()
-                figure = {
-                    "records_per_s": counts["records_done"] / counts["seconds"],
-                    "requests_per_s": counts["requests_done"] / counts["seconds"],
-                }
-        self.add(self.report(workload, CEILING, "closed loop", "nothing is kept"), Run(figure))
-        if workload == "drain":
-            for run in self.reports["drain"]["headrace"].runs:
-                run.figures["of_ceiling"] = run.figures["records_per_s"] / figure["records_per_s"]
-                if "cold_records_per_s" in run.figures:
-                    run.figures["cold_of_ceiling"] = (
-                        run.figures["cold_records_per_s"] / figure["records_per_s"]
-                    )
+            load = Load(target.endpoint.address, ledger, writers=options.connections)
+            counts = load.run(options.seconds)
+            load.close()
+        figures = {
+            "records_per_s": counts["records_done"] / counts["seconds"],
+            "requests_per_s": counts["requests_done"] / counts["seconds"],
+        }
+        self.add(self.report(workload, CEILING, "closed loop", "nothing is kept"), Run(figures))
+
+    def sink(self, words: list[str]) -> contextlib.AbstractContextManager[Target]:
+        return other_server(words, core=self.cores.target, name=CEILING, announces=r"port (\d+)")()
+
+    def drain_ceiling(self) -> None:
+        """A server that gives again from memory what ours has answered, checked by the load as ever.
+
+        Raw: the rate of this. Cold: not more than a core can do that sends as this one does and has zstd
+        decompress the very blocks before, and nothing else.
+        """
+        options = replace(
+            self.options("drain", CEILING), max_bytes=200_000_000 if self.arguments.quick else 500_000_000
+        )
+        with self.makers["headrace"]() as real, on_core(self.cores.load):
+            run, ledger = put(real, SHAPES["put-1k"], options)
+            words = [sys.executable, "-m", "headrace.bench.ceiling", "--replay", real.endpoint.url]
+            with self.sink([*words, "--stream", real.stream]) as target:
+                reads = []
+                for _ in range(3):
+                    ledger.forget_reading()
+                    reads.append(read_back(target, ledger, options, options.connections))
+                    run.failures += failures_of(ledger.tally())
+            settled = settle(real.directory, options.settle_seconds) if real.directory else {}
+            decompression_s = decompression_seconds(real.directory) / reads[0]["records"] if settled else 0.0
+        rate = statistics.median(read["records_per_s"] for read in reads)
+        sending_s = statistics.median(read["target_cpu_seconds"] / read["records"] for read in reads)
+        figures = {
+            "records_per_s": rate,
+            "records_per_target_cpu_s": 1 / sending_s,
+            "zstd_alone_records_per_cpu_s": 1 / decompression_s,
+            "cold_records_per_s": min(rate, 1 / (sending_s + decompression_s)),
+        }
+        self.add(
+            self.report("drain", CEILING, "closed loop", "nothing is kept"), Run(figures, {}, run.failures)
+        )
+        for measured in self.reports["drain"]["headrace"].runs:
+            for name in ("", "cold_"):
+                if f"{name}records_per_s" in measured.figures:
+                    share = measured.figures[f"{name}records_per_s"] / figures[f"{name}records_per_s"]
+                    measured.figures[f"{name}of_ceiling"] = share
 
     def e2e(self) -> None:
         options = replace(
@@ -214,6 +253,21 @@ class Session:
             others[workload]()
         else:
             self.http(workload)
+
+
+def decompression_seconds(directory: Path) -> float:
+    """Processor time of zstd alone for every compressed block of a store, with one context for all."""
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor()
+    spent = 0.0
+    for path in sorted(directory.glob("lanes/*/*.cold")):
+        blocks = list(ColdSegment.open(path, SystemDisk()).packed_blocks())
+        begin = time.process_time()
+        for packed, size in blocks:
+            decompressor.decompress(packed, max_output_size=size)
+        spent += time.process_time() - begin
+    return spent
 
 
 def verdict(session: Session, goal: Goal) -> tuple[str, float | None]:

@@ -82,7 +82,7 @@ static uint64_t length_of(const uint8_t *head, size_t size)
 }
 
 /* Which answer the request with this head gets. */
-static const hr_sink_answer *answer_for(const hr_sink *sink, hr_sink_connection *connection, size_t head_size)
+static const hr_sink_answer *answer_for(hr_sink *sink, hr_sink_connection *connection, size_t head_size)
 {
     static const char name[] = "X-Amz-Target: Kinesis_20131202.";
     const uint8_t *at = memmem(connection->head, head_size, name, sizeof name - 1);
@@ -98,9 +98,12 @@ static const hr_sink_answer *answer_for(const hr_sink *sink, hr_sink_connection 
     }
     if (i == sink->answers_count)
         return NULL;
-    if (strcmp(sink->answers[i].operation, "GetRecords") == 0 && connection->turn < sink->reads_max)
-        return &sink->reads[connection->turn++ % sink->reads_count];
-    return &sink->answers[i];
+    if (strcmp(sink->answers[i].operation, "GetRecords") != 0 || sink->series_count == 0)
+        return &sink->answers[i];
+    if (connection->series == 0)
+        connection->series = 1 + sink->series_taken++ % sink->series_count;
+    const uint32_t *series = &sink->series[connection->series - 1];
+    return connection->turn < series[1] - series[0] ? &sink->reads[series[0] + connection->turn++] : &sink->answers[i];
 }
 
 /* Send as much as the kernel takes. -1: broken. */

@@ -4,7 +4,7 @@
  * sink.h: a server that does nothing: what sockets and the load itself can carry, as a ceiling for real ones.
  *
  * It reads requests, throws their bodies away, and sends answers that were prepared. Puts get one answer
- * always; reads get one of several in turn, `reads_max` of them on each connection, then the last answer.
+ * always. Reads get a series of answers, another one for each connection that reads, then the last answer.
  * One thread, epoll, HTTP/1.1 without pipelining; only the head's operation and Content-Length are looked at.
  */
 #ifndef HR_SINK_H
@@ -29,6 +29,7 @@ typedef struct hr_sink_connection {
     uint64_t body_left;  /* of the request */
     uint32_t in_body;
     uint32_t turn;       /* reads answered */
+    uint32_t series;     /* 1 + which series its reads get; 0: it has not read yet */
     const hr_sink_answer *answer;
     const uint8_t *out;
     size_t out_left;
@@ -40,9 +41,10 @@ typedef struct hr_sink {
     int epoll;
     const hr_sink_answer *answers; /* by operation; GetRecords: the answer at the end */
     uint32_t answers_count;
-    const hr_sink_answer *reads; /* what GetRecords gets before the end, in turn */
-    uint32_t reads_count;
-    uint32_t reads_max;
+    const hr_sink_answer *reads; /* what GetRecords gets before the end, series after series */
+    const uint32_t *series;      /* series i is reads[series[i] … series[i + 1]) */
+    uint32_t series_count;
+    uint32_t series_taken;
     hr_sink_connection *connections; /* HR_SINK_CONNECTIONS_MAX */
     uint8_t *scratch;                /* HR_SINK_SCRATCH */
 } hr_sink;

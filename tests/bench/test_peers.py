@@ -17,8 +17,10 @@ from headrace.bench._load import Ledger, Load
 from headrace.bench._sink import serve
 from headrace.bench.embedded import embedded_put
 from headrace.bench.endpoint import Endpoint, RefusedCall
+from headrace.bench.measure import headrace_server
+from headrace.bench.report import failures_of
 from headrace.bench.target import Server
-from headrace.bench.workloads import Options, Target, read_back
+from headrace.bench.workloads import Options, Target, put, read_back
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,23 +64,26 @@ def test_the_ceiling_answers_every_put(name: str, shape: requests.Shape) -> None
     assert counts["records_done"] == 300 * shape.records
 
 
-def test_the_ceiling_gives_each_reader_so_many_answers_and_then_the_end() -> None:
-    with ceiling("--shape", "put-1k", "--reads", "7") as target:
-        plan = requests.http_plan(target.endpoint, "s", requests.PUT_1K, writers=1)
-        read = read_back(target, Ledger(plan, 1), Options(), 1)
-        with pytest.raises((RefusedCall, OSError)):
-            target.endpoint.call("MergeShards")
-        assert target.endpoint.shard_ids("s")[-1] == "shardId-000000000003"
-    assert (read["records"], read["reads"]) == (4 * 7 * 500, 4 * 8)
+def test_the_ceiling_gives_readers_what_a_server_answered_and_the_load_checks_it(tmp_path: Path) -> None:
+    with headrace_server(tmp_path, core=None)() as real:
+        options = Options(max_bytes=20_000_000, allow_noise=True)
+        run, ledger = put(real, requests.PUT_1K, options)
+        assert run.failures == []
+        with ceiling("--replay", real.endpoint.url, "--stream", real.stream) as target:
+            ledger.forget_reading()
+            read = read_back(target, ledger, options, options.connections)
+            assert failures_of(ledger.tally()) == []
+            with pytest.raises((RefusedCall, OSError)):
+                target.endpoint.call("MergeShards")
+            assert target.endpoint.shard_ids("s")[-1] == "shardId-000000000003"
+    assert read["records"] == run.details["counts"]["records_done"] > 0
 
 
 def test_a_sink_without_answers_is_refused() -> None:
     with pytest.raises(ValueError, match="no answer"):
-        serve(0, {}, [], 0)
-    with pytest.raises(ValueError, match="no answer"):
-        serve(0, {b"PutRecord": b"x"}, [], 5)
+        serve(0, {})
     with pytest.raises(OSError, match="Bad file"):
-        serve(-1, {b"PutRecord": b"x"}, [], 0)
+        serve(-1, {b"PutRecord": b"x"})
 
 
 def test_the_whole_run_prints_its_targets_and_refuses_unknown_names(tmp_path: Path) -> None:

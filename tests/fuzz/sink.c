@@ -18,14 +18,17 @@ static hr_sink *sink(void)
 {
     static hr_sink *kept;
     static const hr_sink_answer answers[] = {{"PutRecord", done, sizeof done - 1}, {"GetRecords", done, sizeof done - 1}};
-    static const hr_sink_answer reads[] = {{"GetRecords", data_answer, sizeof data_answer - 1}};
+    static const hr_sink_answer reads[] = {{"GetRecords", data_answer, sizeof data_answer - 1},
+                                           {"GetRecords", data_answer, sizeof data_answer - 1},
+                                           {"GetRecords", data_answer, sizeof data_answer - 1}};
+    static const uint32_t series[] = {0, 2, 2, 3};
     int ends[2];
     if (kept != NULL)
         return kept;
     kept = calloc(1, sizeof *kept);
     CHECK(pipe(ends) == 0);
-    *kept = (hr_sink){.listener = ends[0], .answers = answers, .answers_count = 2, .reads = reads, .reads_count = 1,
-                      .reads_max = 2};
+    *kept = (hr_sink){.listener = ends[0], .answers = answers, .answers_count = 2, .reads = reads, .series = series,
+                      .series_count = 3};
     kept->connections = calloc(HR_SINK_CONNECTIONS_MAX, sizeof(hr_sink_connection));
     kept->scratch = malloc(HR_SINK_SCRATCH);
     CHECK(hr_sink_open(kept) == 0);

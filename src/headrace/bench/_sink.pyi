@@ -2,12 +2,11 @@
 # Copyright The headrace authors
 """A server that does nothing, as a ceiling for real ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 def serve(
     listener: int,
     answers: dict[bytes, bytes],
-    reads: list[bytes],
-    reads_max: int,
+    series: Sequence[list[bytes]] = (),
     stop: Callable[[], bool] | None = None,
 ) -> None: ...

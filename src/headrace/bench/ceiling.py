@@ -2,23 +2,26 @@
 # Copyright The headrace authors
 """What sockets and the load itself carry on this machine: the same workloads on a server that does nothing.
 
-    python -m headrace.bench.ceiling --shape put-1k          the server; it prints its port
+    python -m headrace.bench.ceiling --shape put-1k                     the server; it prints its port
+    python -m headrace.bench.ceiling --replay http://… --stream NAME    the same, with records for readers
 
 No server that does the work can be faster through these sockets with this client. The put figures are those
-of a server that throws bodies away, the read figures those of one whose answers lie ready.
+of a server that throws bodies away. The read figures are those of one that has recorded every answer of a real
+server and gives it again from memory: the same bytes, which the load checks as it does for the real one.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
 import json
 import socket
 from typing import Any
 
 from headrace.bench import requests
 from headrace.bench._sink import serve
-from headrace.bench.endpoint import Endpoint
+from headrace.bench.endpoint import Endpoint, RefusedCall
 from headrace.bench.requests import Shape
 from headrace.bench.stub import plain
 
@@ -47,43 +50,45 @@ def control_answers(shape: Shape) -> dict[bytes, bytes]:
     }
 
 
-def read_answers(shape: Shape) -> list[bytes]:
-    """Answers to GetRecords with the records of the load's own templates, 500 KiB of payload each at least."""
-    plan = requests.http_plan(Endpoint("http://127.0.0.1:1"), "s", shape, writers=1)
-    assert plan.requests is not None and plan.starts is not None and plan.texts is not None
-    whole, answers, records = plan.requests.tobytes(), [], []
-    text_size = (shape.size + 2) // 3 * 4
-    for number in range(plan.count * shape.records):
-        start = int(plan.starts[number // shape.records]) + int(plan.texts[number])
-        records.append(
-            {
-                "ApproximateArrivalTimestamp": 1767225600.123,
-                "Data": whole[start : start + text_size].decode(),
-                "PartitionKey": "web-0001",
-                "SequenceNumber": SEQUENCE,
-            }
-        )
-        if len(records) * shape.size >= 500 * 1024:
-            answers.append(_answer(MillisBehindLatest=1000, NextShardIterator="A" * 64, Records=records))
-            records = []
-    return answers
+def recorded(url: str, stream: str) -> list[list[bytes]]:
+    """What a server answers to GetRecords, for each shard from its beginning to its end, as whole HTTP answers."""
+    endpoint = Endpoint(url)
+    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=endpoint.timeout)
+    head = dict(line.split(": ", 1) for line in endpoint.head("GetRecords").decode().split("\r\n")[1:-1])
+    series: list[list[bytes]] = []
+    for iterator in endpoint.iterators(stream):
+        answers: list[bytes] = []
+        following: str | None = iterator.decode()
+        while following is not None:
+            connection.request("POST", "/", json.dumps({"ShardIterator": following}), head)
+            answer = connection.getresponse()
+            body = answer.read()
+            members = json.loads(body)
+            if answer.status != 200:
+                raise RefusedCall(f"GetRecords: HTTP {answer.status}: {body[:300]!r}")
+            if not members["Records"]:
+                break
+            answers.append(plain(body))
+            following = members["NextShardIterator"]
+        series.append(answers)
+    connection.close()
+    return series
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--shape", choices=SHAPES, default="put-1k")
-    parser.add_argument(
-        "--reads", type=int, default=0, help="answers with records on each reading connection"
-    )
+    parser.add_argument("--replay", metavar="URL", help="give readers what this server answers them")
+    parser.add_argument("--stream", default="", help="the stream whose records are replayed")
     arguments = parser.parse_args()
     shape = SHAPES[arguments.shape]
-    reads = read_answers(shape) if arguments.reads else []
+    series = recorded(arguments.replay, arguments.stream) if arguments.replay else []
     with socket.create_server(("127.0.0.1", arguments.port), backlog=256) as listener:
         listener.setblocking(False)
         print(f"listening on port {listener.getsockname()[1]}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
-            serve(listener.fileno(), control_answers(shape), reads, arguments.reads)
+            serve(listener.fileno(), control_answers(shape), series)
 
 
 if __name__ == "__main__":

@@ -421,6 +421,14 @@ class ColdSegment:
         at = start + int(np.searchsorted(self._frames["arrival_ms"][start:stop], arrival_ms, "left"))
         return int(self._frames["first_index"][at]) if at < stop else None
 
+    def packed_blocks(self) -> Iterator[tuple[bytes, int]]:
+        """Each block as it is stored, and its size before compression. For measurements."""
+        for row in self._load():
+            yield (
+                read_all(self._disk, self.file, int(row["size"]), int(row["position"])),
+                int(row["raw_size"]),
+            )
+
     def check(self) -> Iterator[str]:
         """Read everything; yields what is wrong. For `headrace verify`."""
         try:
