@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from headrace.log.log import Log
 
 USED_MAX = 4  # files kept for the next segments of a lane
+PART_SIZE = 4 << 20  # of a new file, synced at a time: a put's sync waits for one of them, not for all
 
 
 class ReadyFile(NamedTuple):
@@ -95,8 +96,9 @@ class FilesAhead:
         path = lane.directory / f"spare-{next(self._numbers)}.tmp"
         made = self._open(wanted, path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
-            self._log.prewrite(made.file, wanted)
-            disk.sync(made.file)
+            for start in range(0, wanted, PART_SIZE):
+                self._log.prewrite(made.file, min(PART_SIZE, wanted - start), start)
+                disk.sync(made.file)
         except OSError:
             self._remove(made)
             raise

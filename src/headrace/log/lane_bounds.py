@@ -74,9 +74,10 @@ class LaneBounds(LaneReader):
         if len(self._begun) < 2:
             return 0.0
         began_ns, base = self._begun[0]
+        elapsed_ns = self._log.clock.monotonic_ns() - began_ns
         tail = self._tail
         taken = (tail.appended if tail is not None else self.end) - base
-        return taken * 1e9 / max(self._log.clock.monotonic_ns() - began_ns, 1)
+        return taken * 1e9 / elapsed_ns if elapsed_ns > 0 else 0.0
 
     def next_file_size(self) -> int | None:
         """Bytes of the next segment's file, once this one is half full or will be before long; None before."""

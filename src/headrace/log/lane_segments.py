@@ -118,9 +118,9 @@ class LaneSegments(LaneBounds):
 
     # ---------------------------------------------------------------- segments
 
-    def _begin(self, need: int, *, bounded: bool = True) -> None:
+    def _begin(self, need: int, *, bounded: bool = True, before: Tail | None = None) -> None:
         """Start a new segment at the lane's end. Everything before is in sealed segments and, in a `disk` lane,
-        on the device; the new one is there after its first sync."""
+        on the device; the new one is there after its first sync. before: the tail whose ring may be used."""
         log = self._log
         if bounded:
             log.make_room(self, need)
@@ -150,7 +150,10 @@ class LaneSegments(LaneBounds):
             limit = base + _frames.HEADER_SIZE + len(snapshot) + 8 + size
             tail.start(file, base, limit, header.salt, header.chain)
             tail.synced = base if self.needs_sync else 0
-            tail.grow(max(limits.ring_size_first, len(snapshot) + 4096))
+            if before is not None and before.ring_size == limits.ring_size_first > len(snapshot) + 4096:
+                tail.take_ring(before)
+            else:
+                tail.grow(max(limits.ring_size_first, len(snapshot) + 4096))
             tail.append_body(_frames.KIND_SNAPSHOT, 0, snapshot)
             tail.write()
         except OSError as problem:
@@ -299,7 +302,7 @@ class LaneSegments(LaneBounds):
         self._settle()
         reach("roll.after_settle")
         self._retire(tail.written)
-        self._begin(need)
+        self._begin(need, before=tail)
 
     def seal_idle(self, idle_ns: int) -> None:
         """End the active segment if nothing was appended for that long; gives the ring back."""
