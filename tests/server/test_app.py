@@ -13,6 +13,7 @@ import pytest
 
 from headrace.clock import FrozenClock
 from headrace.config import Config, Server, Store
+from headrace.disk import SystemDisk
 from headrace.errors import AddressInUse, ConfigurationError, StorageError
 from headrace.log import Log
 from headrace.server import app
@@ -75,6 +76,49 @@ def test_a_disk_stream_is_synced_before_its_answer(log):
         )
         assert server.listener.context.committer.syncs == 1
         client.close()
+
+
+class CountingDisk(SystemDisk):
+    """The system's disk; writes down each call that waits for the device."""
+
+    def __init__(self) -> None:
+        self.waits: list[str] = []
+
+    def sync(self, file):
+        self.waits.append("file")
+        super().sync(file)
+
+    def sync_directory(self, path):
+        self.waits.append("directory")
+        super().sync_directory(path)
+
+
+def test_a_put_records_over_64_shards_of_a_disk_stream_costs_one_sync(tmp_path):
+    """Method: count what waits for the device, over several requests of 500 records that reach every shard."""
+    disk = CountingDisk()
+    log = Log.open(tmp_path / "store", disk=disk, background=False)
+    with ServerThread(Site(log, Config(store=Store(durability="disk")))) as server:
+        client = boto3.client("kinesis", **server.boto3())
+        client.create_stream(StreamName="s", ShardCount=64)
+        client.put_records(StreamName="s", Records=[{"Data": b"first", "PartitionKey": "k"}])
+        for turn in range(3):
+            disk.waits.clear()
+            answer = client.put_records(
+                StreamName="s",
+                Records=[
+                    {
+                        "Data": b"x" * 300,
+                        "PartitionKey": "k",
+                        "ExplicitHashKey": str(((i % 64) << 122) + turn),
+                    }
+                    for i in range(500)
+                ],
+            )
+            assert answer["FailedRecordCount"] == 0
+            assert len({record["ShardId"] for record in answer["Records"]}) == 64
+            assert disk.waits == ["file"]
+        client.close()
+    log.close()
 
 
 def test_a_write_that_the_disk_refuses_is_answered_as_internal_failure(log, monkeypatch, caplog):

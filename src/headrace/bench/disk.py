@@ -33,6 +33,13 @@ def disk(parent: Path, options: Options) -> Run:
     new place each time. The stream is at its limit and drops its oldest. Figures: whole time against whole
     time, with everything that the log does in between; the median call against the median; and PUTTERS
     threads, where a sync covers what all of them have put.
+
+    What favours whom. The yardstick: it writes payload only (frames add some 1 to 2 %), page by page, one
+    block again and again, which stays in the processor's cache, from C. The log: it has the time in which the
+    load writes down its ledger, not counted for a single putter but counted for several; and compression of a
+    `disk` stream waits while it takes in more than 128 MiB a second (log/maintenance.py), so it is not in
+    these figures: it is paid for when the stream comes to rest. Both files were written once before the clock
+    starts and are in the page cache.
     """
     run = Run({})
     for records in BATCHES:

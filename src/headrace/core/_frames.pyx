@@ -203,6 +203,15 @@ cdef class Tail:
         self.ring = larger
         self.kept = self.written
 
+    def take_ring(self, Tail other not None):
+        """Go on in the ring of a tail that takes nothing any more and has handed everything to its file: its
+        pages are there and warm. The other keeps nothing for readers, who find it in the file."""
+        if not other.closed or other.appended != other.written or self.ring.base != NULL:
+            raise RuntimeError(f"a ring is taken from a tail that still holds {other.appended - other.written} bytes")
+        self.ring = other.ring
+        memset(&other.ring, 0, sizeof(other.ring))
+        other.kept = other.appended
+
     def discard(self):
         """Forget what was framed but not written, after a failed write; the states must be set anew."""
         if self.appended > self.written:

@@ -17,13 +17,15 @@ NAMES = (
     "write.before",  # framed, not handed to the file
     "write.after",  # in the file, not published
     "sync.before",  # in the file, not on the device
+    "sync.before_directory",  # a new segment's bytes are on the device, its name may not be
     "sync.after",  # on the device, not published
     "publish.after",  # visible, not answered
-    "roll.before_end",  # the segment is full, its END frame is not written
-    "roll.after_end",  # END written, no new segment yet
-    "roll.after_create",  # the new file exists and is empty
-    "roll.after_header",  # header and SNAPSHOT written, directory not synced
-    "roll.after_sync",  # the new segment is complete, nothing in it yet
+    "seal.before_end",  # the segment ends and nothing follows, its END frame is not written
+    "seal.after_end",  # END written, not on the device
+    "roll.before_settle",  # the segment is full, not all of it on the device
+    "roll.after_settle",  # all of it is, no new segment yet
+    "roll.after_create",  # the new file has its name and is blank, or an earlier segment
+    "roll.after_header",  # header and SNAPSHOT written, nothing of it on the device
     "fail.before_zero",  # a write failed, its header at the tail still stands
     "fail.after_zero",  # the header is zeroed, the failure not answered
     "manifest.before_replace",

@@ -261,7 +261,7 @@ class Lane(LaneSegments):
             try:
                 self.write()
                 if self.needs_sync:
-                    self.sync()
+                    self._sync(ticket)
             except Error:  # it may have been that of others, with this group safe before it
                 if self.visible + self._shift < ticket:
                     raise
@@ -281,17 +281,23 @@ class Lane(LaneSegments):
     def sync(self) -> int:
         """Wait until everything written is on the device. A `disk` lane's records are then visible and
         survive the power. Runs without the GIL; one at a time. Raises StorageError and fences the lane."""
+        return self._sync(None)
+
+    def _sync(self, ticket: int | None) -> int:
+        """The same, for the group of `ticket` at least: the sync of somebody else may have covered it."""
         with self._sync_lock:
+            if ticket is not None and self.visible + self._shift >= ticket:
+                return ticket
             with self._write_lock:
-                segment, tail = self._active, self._tail
-                if segment is None or tail is None:
+                tail, segment = self._tail, self._active  # the segment keeps its file open
+                if tail is None or segment is None:
                     return self.visible + self._shift
-                target, file = tail.written, segment.file
-                flight = self._flight = SyncFlight() if target > tail.synced else None
+                target, named = tail.written, self._unnamed
+                flight = self._flight = SyncFlight(tail) if target > tail.synced else None
             if flight is not None:
                 reach("sync.before")
                 try:
-                    self._log.disk.sync(file)
+                    self._sync_files(segment.file, named)
                 except OSError as problem:
                     flight.error = problem
                 finally:
@@ -302,9 +308,7 @@ class Lane(LaneSegments):
                     if tail is self._tail:
                         if flight.error is not None:
                             self._fence(flight.error)
-                        tail.synced = target
-                        if self.needs_sync:
-                            self._publish(target)
+                        self._settled(tail, target)
                     # Else the segment was ended meanwhile, with a sync of its own or as failed.
             return target + self._shift
 

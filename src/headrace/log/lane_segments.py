@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
-"""A lane's segments: starting, ending, failing and dropping them, and the one write to the file.
+"""A lane's segments: starting, ending and failing them, and the one write to the file.
 
 Failures. A failed write: the torn bytes are zeroed, everything framed since the last write has failed, the
 segment ends there and the next append starts a new one; a retry leaves one copy. A failed sync: the same
 from the last synced byte on, and the lane is fenced until its files have been read again from the device.
+
+A roll of a `disk` lane waits for the device only where something written is not there yet: the new segment
+is begun in a file made ahead (log/ahead.py), and its header, its SNAPSHOT and its name reach the device with
+the first group, by one sync of the file and one of the directory. Nothing of it is published before, and
+everything in the segments before it is on the device when it begins, so that whatever a loss of power leaves
+of it, the lane ends where it began or behind. The new header closes the segment before; only a segment that
+nothing follows gets an END frame.
 """
 
 from __future__ import annotations
@@ -23,14 +30,13 @@ from headrace.core import _frames
 from headrace.core._frames import Tail
 from headrace.core._states import ShardStates
 from headrace.disk import write_all
-from headrace.errors import Backpressure, Closed, Corrupt, Error, Fenced, StorageError, Unsupported
+from headrace.errors import Backpressure, Closed, Corrupt, Error, Fenced, StorageError
 from headrace.log.failpoints import reach
-from headrace.log.lane_reader import LaneReader, Segment
-from headrace.log.manifest import Manifest, write_manifest
+from headrace.log.lane_bounds import LaneBounds
+from headrace.log.manifest import write_manifest
 from headrace.log.recovery import Circumstances, recover
 from headrace.log.segment import (
     HEADER_SIZE,
-    RAW,
     RawSegment,
     SegmentHeader,
     encode_snapshot,
@@ -48,26 +54,26 @@ class SyncFlight:
     """A sync that runs without the lane's lock. The system tells an error of a file to whoever asks first,
     and to nobody else: who ends the segment meanwhile takes this answer, not one of its own."""
 
-    __slots__ = ("error", "landed")
+    __slots__ = ("error", "landed", "tail", "target")
 
-    def __init__(self) -> None:
+    def __init__(self, tail: Tail) -> None:
+        self.tail = tail  # of the segment
+        self.target = tail.written  # lane offset up to which it brings the segment to the device
         self.landed = threading.Event()
         self.error: OSError | None = None
 
 
-class LaneSegments(LaneReader):
+class LaneSegments(LaneBounds):
     """What a lane does with its files. The intake stands in lane.py."""
 
     __slots__ = (
-        "_callbacks", "_error", "_failures", "_fenced", "_flight", "_next_size", "_on_full", "_shift", "_size_limit", "_states",
-        "_sync_lock", "_tail", "_topology", "_traces", "_write_lock", "dropped_bytes", "dropped_records", "last_append_ns",
+        "_callbacks", "_error", "_failures", "_fenced", "_flight", "_shift", "_states", "_sync_lock", "_topology", "_traces",
+        "_unnamed", "last_append_ns",
     )  # fmt: skip
 
     def __init__(self, log: Log, lane_id: int, durability: str) -> None:
         super().__init__(log, lane_id, durability)
-        self._tail: Tail | None = None
         self._states = ShardStates()
-        self._write_lock = threading.RLock()
         self._sync_lock = threading.Lock()
         self._callbacks: tuple[Callable[[], None], ...] = ()
         self._error: Error | None = None  # why nothing may be appended
@@ -79,11 +85,7 @@ class LaneSegments(LaneReader):
             tuple[int, list[tuple[int, int]]]
         ] = []  # (end, (shard, flags before)), not visible
         self._flight: SyncFlight | None = None
-        self._next_size = limits.segment_size_first
-        self._size_limit: int | None = None
-        self._on_full = "throttle"
-        self.dropped_bytes = 0
-        self.dropped_records = 0
+        self._unnamed = False  # the active segment's name may not be on the device
         self.last_append_ns = 0
 
     # ---------------------------------------------------------------- opening
@@ -116,8 +118,9 @@ class LaneSegments(LaneReader):
 
     # ---------------------------------------------------------------- segments
 
-    def _begin(self, need: int, *, bounded: bool = True) -> None:
-        """Start a new segment at the lane's end. Everything written before is in sealed segments."""
+    def _begin(self, need: int, *, bounded: bool = True, before: Tail | None = None) -> None:
+        """Start a new segment at the lane's end. Everything before is in sealed segments and, in a `disk` lane,
+        on the device; the new one is there after its first sync. before: the tail whose ring may be used."""
         log = self._log
         if bounded:
             log.make_room(self, need)
@@ -125,7 +128,8 @@ class LaneSegments(LaneReader):
         try:
             log.disk.make_directory(self.directory)
             if not self._segments:
-                write_manifest(log.disk, self.directory, self._manifest(base))
+                with self._floor_lock:
+                    write_manifest(log.disk, self.directory, self._manifest(base))
                 if self.needs_sync:
                     log.disk.sync_directory(self.directory.parent)
         except OSError as problem:
@@ -136,9 +140,7 @@ class LaneSegments(LaneReader):
         )  # fmt: skip
         snapshot = encode_snapshot(self._states, self._producers, self._positions)
         path = self.directory / name_of(base)
-        size = max(self._next_size, need)
-        if self._size_limit is not None:
-            size = max(min(size, self._size_limit // 4), need, limits.segment_size_least)
+        size = self._segment_size(need)
         tail = Tail(None if log.disk.native else log.disk, self._states)
         file = -1
         try:
@@ -147,48 +149,55 @@ class LaneSegments(LaneReader):
             write_all(log.disk, file, header.encode(), 0)
             limit = base + _frames.HEADER_SIZE + len(snapshot) + 8 + size
             tail.start(file, base, limit, header.salt, header.chain)
-            tail.grow(max(limits.ring_size_first, len(snapshot) + 4096))
+            tail.synced = base if self.needs_sync else 0
+            if before is not None and before.ring_size == limits.ring_size_first > len(snapshot) + 4096:
+                tail.take_ring(before)
+            else:
+                tail.grow(max(limits.ring_size_first, len(snapshot) + 4096))
             tail.append_body(_frames.KIND_SNAPSHOT, 0, snapshot)
             tail.write()
-            reach("roll.after_header")
-            if self.needs_sync:
-                log.disk.sync(file)
-                log.disk.sync_directory(self.directory)
         except OSError as problem:
             if file >= 0:
                 log.disk.close(file)
             self._remove_unborn(path)
             raise self._unwritable(problem, f"a new segment {path.name}") from problem
-        reach("roll.after_sync")
-        tail.synced = tail.written if self.needs_sync else 0
+        reach("roll.after_header")
         self._next_size = min(4 * self._next_size, limits.segment_size_max)
         self._active = RawSegment(
             path, header, log.disk, end=None, file=file, table=tail.table, start_states=self._states.copy()
         )
+        self._unnamed = self.needs_sync
+        self._begun = [*self._begun[-1:], (log.clock.monotonic_ns(), base)]
         self._tail = tail
         self._bytes += HEADER_SIZE
         self.end = tail.written
         log.control.layout_changed(self.id, base)  # before: who sees the offset must see the file
-        self._publish(tail.written)
+        if not self.needs_sync:
+            self._publish(tail.written)
 
     def _create(self, path: Path, size: int) -> int:
-        """A new segment file. For `disk` lanes it has its full size and was written once, with zeroes or as an
-        earlier segment, since a sync of a file that grows or has holes to fill costs a journal commit each
-        time; frames of the earlier use fail under the new salt."""
+        """A new segment file; for `disk` lanes one made ahead, or one as log/ahead.py says, made now."""
         log = self._log
         flags = os.O_RDWR | os.O_CREAT
         if path.name in log.disk.names(self.directory):
             log.disk.unlink(path)  # of an attempt that failed; nothing in it was ever promised
         if not self.needs_sync:
             return log.disk.open(path, flags | os.O_EXCL)
-        spare = log.maintenance.take_spare(self.id, size + HEADER_SIZE)
-        if spare is not None:
-            log.disk.rename(spare, path)
-            file = log.disk.open(path, flags)
-        else:
-            file = log.disk.open(path, flags | os.O_EXCL)
+        ready = log.maintenance.ahead.take(self.id, size + HEADER_SIZE)
+        if ready is not None:
+            try:
+                log.disk.rename(ready.path, path)
+            except OSError:
+                log.disk.close(ready.file)
+                raise
+            return ready.file
+        file = log.disk.open(path, flags | os.O_EXCL)
+        try:
+            log.disk.pin(file)
             log.prewrite(file, size + HEADER_SIZE)
-        log.disk.pin(file)
+        except OSError:
+            log.disk.close(file)
+            raise
         return file
 
     def _remove_unborn(self, path: Path) -> None:
@@ -202,16 +211,6 @@ class LaneSegments(LaneReader):
         except OSError as problem:
             raise StorageError(f"no memory for a ring of {size} bytes: {problem.strerror}") from problem
 
-    def _manifest(self, floor: int) -> Manifest:
-        return Manifest(
-            self.id,
-            self._log.control.store_id,
-            floor,
-            self.dropped_bytes,
-            self.dropped_records,
-            self.needs_sync,
-        )
-
     def _unwritable(self, problem: OSError, what: str) -> Error:
         """The system's refusal in our words."""
         if problem.errno in (28, 122):  # ENOSPC, EDQUOT
@@ -223,36 +222,60 @@ class LaneSegments(LaneReader):
         return StorageError(f"{what} of lane {self.id} could not be written: {problem.strerror or problem}")
 
     def _seal(self) -> None:
-        """End the active segment with an END frame."""
-        tail, active = self._tail, self._active
-        if tail is None or active is None:
+        """End the active segment, which nothing follows yet, with an END frame."""
+        tail = self._tail
+        if tail is None:
             return
         tail.closed = 1
         self._write_pending()
-        reach("roll.before_end")
+        reach("seal.before_end")
         body = encode_snapshot(self._states, self._producers, self._positions)
         if tail.append_body(_frames.KIND_END, 0, body) < 0:
             self._grow(tail, len(body) + 4096)
             tail.append_body(_frames.KIND_END, 0, body)
         self._write_pending()
-        reach("roll.after_end")
-        if self.needs_sync:
-            try:
-                self._sync_now(active.file)
-            except OSError as problem:
-                self._fence(problem)
-            tail.synced = tail.written
-            self._publish(tail.written)
+        reach("seal.after_end")
+        self._settle()
         self._retire(tail.written)
 
-    def _sync_now(self, file: int) -> None:
-        """Sync under the write lock; OSError also where a sync that was under way has failed."""
+    def _settle(self) -> None:
+        """Under the write lock: bring what is written of a `disk` lane's active segment to the device, and show
+        it. Fences the lane and raises where that fails."""
+        tail = self._tail
+        if tail is None or not self.needs_sync or (tail.synced >= tail.written and not self._unnamed):
+            return
+        try:
+            self._sync_now(tail, tail.written)
+        except OSError as problem:
+            self._fence(problem)
+
+    def _sync_now(self, tail: Tail, end: int) -> None:
+        """Sync under the write lock, and show what stands before `end`; OSError also where a sync that was under
+        way has failed."""
         flight = self._flight
-        if flight is not None:
+        if flight is None or flight.tail is not tail:
+            self._sync_files(tail.file, self._unnamed)
+        else:
             flight.landed.wait()
             if flight.error is not None:
                 raise flight.error
+            if flight.target < end:
+                self._sync_files(tail.file, False)
+        self._settled(tail, end)
+
+    def _sync_files(self, file: int, named: bool) -> None:
+        """Sync a segment's file and, with `named`, its name."""
         self._log.disk.sync(file)
+        if named:
+            reach("sync.before_directory")
+            self._log.disk.sync_directory(self.directory)
+
+    def _settled(self, tail: Tail, end: int) -> None:
+        """Everything before `end` is on the device."""
+        tail.synced = max(end, tail.synced)
+        self._unnamed = False
+        if self.needs_sync:
+            self._publish(end)
 
     def _retire(self, end: int) -> None:
         """The active segment ends at `end` and takes nothing more."""
@@ -270,8 +293,16 @@ class LaneSegments(LaneReader):
         self._log.sealed(self)
 
     def _roll(self, need: int) -> None:
-        self._seal()
-        self._begin(need)
+        """The active segment has no room for a group of `need` bytes: go on in a new one."""
+        tail = self._tail
+        assert tail is not None
+        tail.closed = 1
+        self._write_pending()
+        reach("roll.before_settle")
+        self._settle()
+        reach("roll.after_settle")
+        self._retire(tail.written)
+        self._begin(need, before=tail)
 
     def seal_idle(self, idle_ns: int) -> None:
         """End the active segment if nothing was appended for that long; gives the ring back."""
@@ -334,6 +365,9 @@ class LaneSegments(LaneReader):
         self._note_failure(low, high, error)
         self._shift = high + 1 - cut  # tickets to come lie above those that failed
         torn = tail.written - cut
+        if cut <= active.base:
+            self._bury(active)
+            return
         tail.rewind(cut)
         tail.discard()
         self._traces.clear()
@@ -350,6 +384,16 @@ class LaneSegments(LaneReader):
         self._restore_states(active, cut)
         self._retire(cut)
         self._last_crc = 0
+
+    def _bury(self, active: RawSegment) -> None:
+        """The active segment never came to the device: it was not begun."""
+        self._traces.clear()
+        self._restore_states(active, active.base)
+        self._tail = self._active = None
+        self.end = active.base
+        self._bytes -= HEADER_SIZE
+        self._remove_unborn(active.path)
+        self._log.control.layout_changed(self.id, self.end)
 
     def _note_failure(self, low: int, high: int, error: Error) -> None:
         """Remember which tickets failed. When there are too many failures, the oldest are joined, so that a
@@ -381,8 +425,7 @@ class LaneSegments(LaneReader):
         assert tail is not None and active is not None
         if self.needs_sync and start > self.visible:
             try:  # what was written before this write is sound and others wait for it
-                self._sync_now(active.file)
-                self._publish(start)
+                self._sync_now(tail, start)
             except OSError as again:
                 self._fence(again)
         self._fail_from(start, error)
@@ -418,19 +461,6 @@ class LaneSegments(LaneReader):
         self._fenced = False
 
     # ---------------------------------------------------------------- keeping within bounds
-
-    @property
-    def size(self) -> int:
-        """Bytes of the lane's files."""
-        active = self._tail
-        return self._bytes + (active.appended - active.base if active is not None else 0)
-
-    def set_limit(self, max_bytes: int | None, on_full: str) -> None:
-        """Bound the lane's files. on_full: "throttle" refuses records, "drop_oldest" drops whole segments."""
-        if on_full not in ("throttle", "drop_oldest"):
-            raise Unsupported(f"on_full is {on_full!r}; expected 'throttle' or 'drop_oldest'")
-        self._size_limit = max_bytes
-        self._on_full = on_full
 
     def keep_within(self, need: int) -> None:
         """Before a new segment of `need` bytes or more: drop or refuse by the lane's limit."""
@@ -486,56 +516,16 @@ class LaneSegments(LaneReader):
             if self._error is not None or self._fenced:
                 return False
             self._begin(0, bounded=False)
-        first, *rest = self._segments
-        later = rest[0] if rest else self._active
-        if later is None:
+        if len(self._segments) < 2 and self._active is None:
             return False
-        lost = 0
-        if count:
-            before, after = first.start_states(), later.start_states()
-            lost = sum(after.get(s)[0] - before.get(s)[0] for s in after.shards())
-        self.dropped_bytes += first.size
-        self.dropped_records += lost
+        if len(self._segments) == 1:
+            self._settle()  # the state that the first one carries must not hang on what may still be lost
         try:
-            write_manifest(self._log.disk, self.directory, self._manifest(later.base))
+            self._move_floor(self._segments[0], self._all()[1], count=count)
         except OSError as problem:
-            self.dropped_bytes -= first.size
-            self.dropped_records -= lost
             raise self._unwritable(problem, "the manifest") from problem
-        self._segments = rest
-        self._bytes -= first.size
-        self._floor = later.base
-        self._discard(first)
-        reach("drop.after_unlink")
-        self._log.control.layout_changed(self.id, self._active.base if self._active else later.base)
+        self._drop_below_floor()
         return True
-
-    def _discard(self, segment: Segment) -> None:
-        """A segment's file is no longer the lane's: unlink it, or keep it for the next one of a `disk` lane."""
-        try:
-            if self.needs_sync and isinstance(segment, RawSegment) and self._log.maintenance.keeps(self.id):
-                used = segment.path.with_name(f"{segment.path.stem}.used.tmp")
-                self._log.disk.rename(segment.path, used)
-                self._log.maintenance.recycle(self.id, used)
-            else:
-                self._log.disk.unlink(segment.path)
-        except OSError as problem:  # the next opening removes what is below the floor or beside a cold file
-            logger.warning("lane %d: %s could not be removed: %s", self.id, segment.path.name, problem)
-
-    def replace_segment(self, raw: RawSegment, cold: object) -> bool:
-        """Put a cold segment in the place of the raw one it was made from; False if that is gone."""
-        with self._write_lock:
-            if raw not in self._segments:
-                return False
-            self._segments = [cold if segment is raw else segment for segment in self._segments]  # type: ignore[misc]
-            self._bytes += cold.size - raw.size  # type: ignore[attr-defined]
-            self._discard(raw)
-            self._log.control.layout_changed(self.id, self._active.base if self._active else self.end)
-            return True
-
-    def raw_sealed(self) -> list[RawSegment]:
-        """Sealed segments that are not compressed yet, oldest first."""
-        return [segment for segment in self._segments if segment.kind == RAW]  # type: ignore[misc]
 
     def end_of(self, raw: RawSegment) -> tuple[bytes, int, int, int] | None:
         """(SNAPSHOT, header CRC of the last frame, latest arrival, epoch) as of a sealed segment's end; None where
@@ -560,13 +550,6 @@ class LaneSegments(LaneReader):
                 )
             return None
 
-    def next_file_size(self) -> int | None:
-        """Bytes of the next segment's file, once this one is half full; None before."""
-        tail = self._tail
-        if tail is None or (tail.appended - tail.base) * 2 < tail.limit - tail.base:
-            return None
-        return self._next_size + HEADER_SIZE
-
     def close(self) -> None:
         """Write, end the segment, sync; the lane can be opened again."""
         with self._write_lock:
@@ -579,6 +562,7 @@ class LaneSegments(LaneReader):
                     self._sync_sealed()
             finally:
                 self._error = self._error or Closed(f"lane {self.id} was closed")
+                self._log.maintenance.ahead.forget(self.id)
 
     def _sync_sealed(self) -> None:
         """Bring what a `process` lane holds to the device, so that a store that was closed in order is whole."""
@@ -606,3 +590,4 @@ class LaneSegments(LaneReader):
                     self._note_failure(low, high, self._error)
                     self._shift = high + 1 - self.visible
                 self._tail = None
+            self._log.maintenance.ahead.forget(self.id)

@@ -270,11 +270,11 @@ class Log:
         """A lane has a segment more that may be compressed."""
         self.maintenance.wake(lane)
 
-    def prewrite(self, file: int, size: int) -> None:
-        """Fill a new file with zeroes."""
+    def prewrite(self, file: int, size: int, position: int = 0) -> None:
+        """Fill a new file with `size` zeroes from `position` on."""
         zeroes = bytes(min(size, 1 << 20))
         for start in range(0, size, len(zeroes)):
-            write_all(self.disk, file, zeroes[: size - start], start)
+            write_all(self.disk, file, zeroes[: size - start], position + start)
 
     def drop_cache(self, path: Path) -> None:
         """Have the next read of a file come from the device."""

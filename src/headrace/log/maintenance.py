@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
-"""The background thread of a store: ends idle segments, compresses sealed ones, makes files ahead.
+"""The background threads of a store: one ends idle segments and makes files ahead, one compresses.
 
-It runs at the lowest priority; compression, reading and writing leave the GIL free. Its backlog costs
-disk, never refusals: raw segments wait until their turn comes or retention drops them.
+Compression runs at the lowest priority; it, reading and writing leave the GIL free. Its backlog costs disk,
+never refusals: raw segments wait until their turn comes or retention drops them. Those of a `disk` lane also
+wait while it takes in more than compression could follow, since both want the same device: each sync would
+wait for what compression writes, and a limit would drop the segments soon after. Where the backlog takes
+room that puts may need, they wait no longer.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace import limits
 from headrace.errors import Corrupt, Error
+from headrace.log.ahead import FilesAhead
 from headrace.log.cold import ColdSegment, write_cold
 from headrace.log.failpoints import reach
 from headrace.log.segment import RawSegment
@@ -29,8 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("headrace.log")
 
-SPARES_MAX = 4  # files kept for the next segments of a `disk` lane
-
 
 class Maintenance:
     """What a store does beside taking in and giving out."""
@@ -38,55 +40,74 @@ class Maintenance:
     def __init__(self, log: Log, codec: str | None) -> None:
         self._log = log
         self._codec = codec
-        self._wake = threading.Event()
         self._stopping = False
-        self._thread: threading.Thread | None = None
-        self._spares: dict[int, list[tuple[int, Path]]] = {}  # by lane: (bytes, file)
-        self._used: dict[int, list[Path]] = {}
-        self._numbers = itertools.count()
+        self._wakes = (threading.Event(), threading.Event())
+        self._threads: list[threading.Thread] = []
+        self.ahead = FilesAhead(log)
         self._damaged: set[Path] = set()  # raw segments that cannot be compressed
         self.compressed_bytes = 0  # of frames, before
         self.cold_bytes = 0  # of files, after
 
     def start(self) -> None:
         """Run until `stop`."""
-        self._thread = threading.Thread(target=self._run, name="headrace-maintenance", daemon=True)
-        self._thread.start()
+        for name, work, wake in zip(
+            ("ahead", "compression"), (self.look_ahead, self.compress_all), self._wakes, strict=True
+        ):
+            thread = threading.Thread(
+                target=self._run,
+                args=(work, wake, name == "compression"),
+                name=f"headrace-{name}",
+                daemon=True,
+            )
+            self._threads.append(thread)
+            thread.start()
 
     def stop(self) -> None:
         """End after the segment in work."""
         self._stopping = True
-        self._wake.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        for wake in self._wakes:
+            wake.set()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
 
     def wake(self, lane: LaneSegments) -> None:
         """There may be something to do."""
-        self._wake.set()
+        for wake in self._wakes:
+            wake.set()
 
-    def _run(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+    def _run(self, work: Callable[[], None], wake: threading.Event, nice: bool) -> None:
+        if nice:
+            with contextlib.suppress(OSError, AttributeError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         while not self._stopping:
-            self._wake.wait(1.0)
-            self._wake.clear()
+            wake.wait(1.0)
+            wake.clear()
             if self._stopping:
                 return
             try:
-                self.run_once()
+                work()
             except (OSError, Error) as problem:
                 logger.warning("maintenance of %s: %s", self._log.directory, problem)
-                self._wake.wait(5.0)
+                wake.wait(5.0)
 
     def run_once(self) -> None:
         """Everything that is due now."""
+        self.look_ahead()
+        self.compress_all()
+
+    def look_ahead(self) -> None:
+        """End idle segments, and have a file ready where one is wanted before long."""
         for lane in self._log.loaded_lanes():
             try:
                 lane.seal_idle(limits.segment_idle_ns)
                 if lane.needs_sync:
-                    self._make_spares(lane)
+                    self.ahead.prepare(lane)
             except (OSError, Error) as problem:  # of one lane; the others go on
                 logger.warning("maintenance of lane %d: %s", lane.id, problem)
+
+    def compress_all(self) -> None:
+        """Compress every segment that does not have to wait."""
         while not self._stopping and self._compress_one():
             pass
 
@@ -102,6 +123,8 @@ class Maintenance:
         if self._codec is None:
             return False
         for lane in self._log.loaded_lanes():
+            if lane.outruns_compression():
+                continue
             for raw in lane.raw_sealed():
                 if raw.path not in self._damaged and self.compress(lane, raw):
                     return True
@@ -130,47 +153,3 @@ class Maintenance:
         self.compressed_bytes += cold.raw_bytes
         self.cold_bytes += cold.size
         return True
-
-    # ---------------------------------------------------------------- files made ahead
-
-    def keeps(self, lane_id: int) -> bool:
-        """Whether the lane could use one more file that was written before."""
-        return len(self._spares.get(lane_id, ())) + len(self._used.get(lane_id, ())) < SPARES_MAX
-
-    def recycle(self, lane_id: int, path: Path) -> None:
-        """Take a file that the lane no longer needs; it becomes a spare once no reader has it open."""
-        self._used.setdefault(lane_id, []).append(path)
-        self._wake.set()
-
-    def _make_spares(self, lane: Lane) -> None:
-        """Have a file ready before the lane's next segment is due: an old one, else a new one of zeroes."""
-        spares = self._spares.setdefault(lane.id, [])
-        for path in self._used.pop(lane.id, []):
-            if self._log.disk.unpinned(path):
-                spares.append((self._log.disk.size(path), path))
-            else:
-                self._log.disk.unlink(path)  # its readers go on with what they have open
-        wanted = lane.next_file_size()
-        if wanted is None or any(size >= wanted for size, _ in spares):
-            return
-        path = lane.directory / f"spare-{next(self._numbers)}.tmp"
-        file = self._log.disk.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-        try:
-            self._log.prewrite(file, wanted)
-            self._log.disk.sync(file)
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._log.disk.unlink(path)
-            raise
-        finally:
-            self._log.disk.close(file)
-        spares.append((wanted, path))
-
-    def take_spare(self, lane_id: int, size: int) -> Path | None:
-        """A file of at least that size that was written before; it is then the caller's."""
-        for spare in self._spares.get(lane_id, []):
-            if spare[0] >= size:
-                self._spares[lane_id].remove(spare)
-                self._wake.set()
-                return spare[1]
-        return None

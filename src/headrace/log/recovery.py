@@ -4,12 +4,15 @@
 
 The argument, by how the last writer ended:
 
-* In order. The last segment ends with an END frame and everything is on the device.
+* In order. The last segment ends with an END frame and everything is on the device. One that another
+  segment follows ends where that one begins.
 * Killed (same boot). Every write that returned is in the page cache, so the last segment holds each
   published byte; what follows may be one torn write. Frames are taken up to the last whole group.
 * Power lost (another boot). What was synced is there. What was not may be missing in any order of sectors:
   the chain of header CRCs and the body CRCs end the lane at the first hole. Nothing beyond it is taken,
-  even if it is whole, because records before it are missing.
+  even if it is whole, because records before it are missing. A segment of a `disk` lane is begun when all
+  before it is on the device, and its header, SNAPSHOT, name and first group are promised only together: if
+  any of them is missing, nothing of it had been promised, and the lane ends where the segment begins.
 
 So the lane ends at the last whole group before the first bad place (the cut). Whether the bad place is a
 torn tail or damage is decided by what stands beyond it: a valid header there whose `synced_offset` lies
@@ -43,6 +46,7 @@ from headrace.log.cold import ColdSegment
 from headrace.log.manifest import Manifest, read_manifest
 from headrace.log.segment import (
     COLD,
+    COPY_AT,
     HEADER_SIZE,
     RAW,
     TEMPORARY,
@@ -55,6 +59,7 @@ from headrace.log.segment import (
 )
 
 INDEX_STEP = 1 << 32
+_HEADER_BYTES = 80  # of a segment's header, in each of its copies
 Segment = RawSegment | ColdSegment
 
 
@@ -255,9 +260,10 @@ def _scan(path: Path, data: bytes, disk: Disk, how: Circumstances, found: Recove
     try:
         header = decode_header(data, path)
     except Corrupt as problem:
-        # Torn at birth, or damaged later? A file that never got its header is blank there, or ends in it:
-        # frames are written only after it.
-        if how.visible > base or (len(data) >= HEADER_SIZE and data[:HEADER_SIZE].strip(b"\0")):
+        # Torn at birth, or damaged later? A file that never got its whole header ends in it, or is blank where
+        # one copy of it belongs: both are written, and synced, before anything in the file is promised.
+        copies = (data[at : at + _HEADER_BYTES] for at in (0, COPY_AT))
+        if how.visible > base or (len(data) >= HEADER_SIZE and all(copy.strip(b"\0") for copy in copies)):
             raise
         raise _Unborn(f"{path.name}: {problem.message}; it was being created and holds nothing") from None
     if header.base != base:

@@ -24,8 +24,8 @@ Frames (native/frame.h) follow from byte 4,096; the frame at file position p has
 base + p − 4096. What stands behind the last frame is zeroes or, in a file of a `disk` lane that was used
 before, an earlier segment, whose frames fail under this salt. The first group is a SNAPSHOT: the state of
 each shard, the producers and the positions as of the base, so that recovery and look-ups need no earlier
-segment. The header CRC of the first frame is chained to bytes 76–79. A sealed segment ends with an END
-frame.
+segment. The header CRC of the first frame is chained to bytes 76–79. A sealed segment ends where the next one
+begins, whose bytes 48 to 51 join it; one that nothing followed when it was sealed ends with an END frame.
 
 Body of a SNAPSHOT: the shards' states (core._frames.ShardStates), then u32 producers and for each u64 id
 and epoch as in the frame header and u64 last sequence, then u32 positions and for each u16 length and
