@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import random
+from base64 import b64encode
 from pathlib import Path
 
 from headrace.clock import FrozenClock
@@ -73,3 +74,23 @@ class Place:
 def s3(**members):
     """An ExtendedS3DestinationConfiguration."""
     return {"RoleARN": ROLE, "BucketARN": "arn:aws:s3:::logs", **members}
+
+
+CREATE = {"DeliveryStreamName": "d", "ExtendedS3DestinationConfiguration": s3()}
+KINESIS = {"DeliveryStreamType": "KinesisStreamAsSource"}
+
+
+def create(place, name="d", **members):
+    return place.ok(
+        "CreateDeliveryStream", DeliveryStreamName=name, ExtendedS3DestinationConfiguration=s3(**members)
+    )
+
+
+def refused(place, operation, **members):
+    status, code, answer = place.call(operation, **members)
+    assert status in (400, 500), answer
+    return code, answer["message"]
+
+
+def text(data: bytes) -> str:
+    return b64encode(data).decode()

@@ -12,8 +12,10 @@ from __future__ import annotations
 from headrace.streams.shapes import (
     Blob,
     Boolean,
+    Double,
     Integer,
     List,
+    Map,
     Shape,
     String,
     Structure,
@@ -108,6 +110,68 @@ def refused(name: str) -> Structure:
     return Structure(name)
 
 
+# --- the conversion of formats: refused where it is on, described where it is off ---
+WORD = String(1, 1024, r"^\S+$")
+NOT_EMPTY = String(1, 1024, r"^(?!\s*$).+")
+PROPORTION = Double(0, 1)
+BLOCK_SIZE = Integer(67_108_864)
+SCHEMA = Structure(
+    "SchemaConfiguration",
+    dict.fromkeys(("RoleARN", "CatalogId", "DatabaseName", "TableName", "Region", "VersionId"), WORD),
+)
+OPENX = Structure(
+    "OpenXJsonSerDe",
+    {
+        "ConvertDotsInJsonKeysToUnderscores": Boolean(),
+        "CaseInsensitive": Boolean(),
+        "ColumnToJsonKeyMappings": Map(WORD, NOT_EMPTY),
+    },
+)
+HIVE = Structure("HiveJsonSerDe", {"TimestampFormats": List(NOT_EMPTY)})
+PARQUET = Structure(
+    "ParquetSerDe",
+    {
+        "BlockSizeBytes": BLOCK_SIZE,
+        "PageSizeBytes": Integer(65_536),
+        "Compression": String(enum=("UNCOMPRESSED", "GZIP", "SNAPPY")),
+        "EnableDictionaryCompression": Boolean(),
+        "MaxPaddingBytes": Integer(0),
+        "WriterVersion": String(enum=("V1", "V2")),
+    },
+)
+ORC = Structure(
+    "OrcSerDe",
+    {
+        "StripeSizeBytes": Integer(8_388_608),
+        "BlockSizeBytes": BLOCK_SIZE,
+        "RowIndexStride": Integer(1_000),
+        "EnablePadding": Boolean(),
+        "PaddingTolerance": PROPORTION,
+        "Compression": String(enum=("NONE", "ZLIB", "SNAPPY")),
+        "BloomFilterColumns": List(WORD),
+        "BloomFilterFalsePositiveProbability": PROPORTION,
+        "DictionaryKeyThreshold": PROPORTION,
+        "FormatVersion": String(enum=("V0_11", "V0_12")),
+    },
+)
+INPUT_FORMAT = Structure(
+    "InputFormatConfiguration",
+    {"Deserializer": Structure("Deserializer", {"OpenXJsonSerDe": OPENX, "HiveJsonSerDe": HIVE})},
+)
+OUTPUT_FORMAT = Structure(
+    "OutputFormatConfiguration",
+    {"Serializer": Structure("Serializer", {"ParquetSerDe": PARQUET, "OrcSerDe": ORC})},
+)
+CONVERSION = Structure(
+    "DataFormatConversionConfiguration",
+    {
+        "SchemaConfiguration": SCHEMA,
+        "InputFormatConfiguration": INPUT_FORMAT,
+        "OutputFormatConfiguration": OUTPUT_FORMAT,
+        "Enabled": Boolean(),
+    },
+)
+
 # --- destinations ---
 _S3: dict[str, Shape] = {
     "RoleARN": ROLE_ARN,
@@ -122,16 +186,7 @@ _S3: dict[str, Shape] = {
 _S3_MORE: dict[str, Shape] = {
     "ProcessingConfiguration": PROCESSING,
     "S3BackupMode": String(enum=("Disabled", "Enabled")),
-    "S3BackupConfiguration": refused("S3DestinationConfiguration"),
-    "DataFormatConversionConfiguration": Structure(
-        "DataFormatConversionConfiguration",
-        {
-            "SchemaConfiguration": refused("SchemaConfiguration"),
-            "InputFormatConfiguration": refused("InputFormatConfiguration"),
-            "OutputFormatConfiguration": refused("OutputFormatConfiguration"),
-            "Enabled": Boolean(),
-        },
-    ),
+    "DataFormatConversionConfiguration": CONVERSION,
     "DynamicPartitioningConfiguration": Structure(
         "DynamicPartitioningConfiguration",
         {
@@ -144,12 +199,17 @@ _S3_MORE: dict[str, Shape] = {
 }
 S3_DESTINATION = Structure("S3DestinationConfiguration", _S3, ("RoleARN", "BucketARN"))
 EXTENDED_S3_DESTINATION = Structure(
-    "ExtendedS3DestinationConfiguration", {**_S3, **_S3_MORE}, ("RoleARN", "BucketARN")
+    "ExtendedS3DestinationConfiguration",
+    {**_S3, **_S3_MORE, "S3BackupConfiguration": S3_DESTINATION},
+    ("RoleARN", "BucketARN"),
 )
 _DESCRIBED = ("RoleARN", "BucketARN", "BufferingHints", "CompressionFormat", "EncryptionConfiguration")
 S3_DESCRIPTION = Structure("S3DestinationDescription", _S3, _DESCRIBED)
-_EXTENDED = {name: shape for name, shape in _S3_MORE.items() if name != "S3BackupConfiguration"}
-EXTENDED_S3_DESCRIPTION = Structure("ExtendedS3DestinationDescription", {**_S3, **_EXTENDED}, _DESCRIBED)
+EXTENDED_S3_DESCRIPTION = Structure(
+    "ExtendedS3DestinationDescription",
+    {**_S3, **_S3_MORE, "S3BackupDescription": S3_DESCRIPTION},
+    _DESCRIBED,
+)
 DESTINATION_DESCRIPTION = Structure(
     "DestinationDescription",
     {

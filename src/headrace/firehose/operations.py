@@ -16,11 +16,13 @@ from headrace import limits
 from headrace.errors import InvalidArgument, LimitExceeded, ValidationError
 from headrace.firehose import model
 from headrace.firehose.deliveries import Deliveries
-from headrace.firehose.document import ACTIVE, DELETING, STREAM_SOURCE, Delivery
+from headrace.firehose.document import ACTIVE, DELETING, STREAM_SOURCE, UNCOMPRESSED, Delivery
+from headrace.firehose.settings import DEFAULT_HINTS
 from headrace.streams.shapes import Structure, violation
 
 Request = dict[str, Any]
 DESTINATION_ID = "destinationId-000000000001"
+NO_ENCRYPTION = {"NoEncryptionConfig": "NoEncryption"}
 
 
 class Operation(NamedTuple):
@@ -95,21 +97,28 @@ def list_delivery_streams(deliveries: Deliveries, request: Request) -> dict[str,
 def _destination(delivery: Delivery) -> dict[str, Any]:
     """The destination as the client wrote it, with what it left open filled in."""
     settings = delivery.destination
-    common = {
-        **{name: value for name, value in settings.given.items() if name in model.S3_DESCRIPTION.members},
-        "BufferingHints": {"SizeInMBs": settings.size_mb, "IntervalInSeconds": settings.interval_s},
-        "CompressionFormat": settings.codec,
-        "EncryptionConfiguration": {"NoEncryptionConfig": "NoEncryption"},
-        "CloudWatchLoggingOptions": settings.given.get("CloudWatchLoggingOptions", {"Enabled": False}),
-    }
+    common = _described({name: settings.given[name] for name in settings.given if name in _COMMON})
     described: dict[str, Any] = {"DestinationId": DESTINATION_ID, "S3DestinationDescription": common}
     if settings.extended:
-        described["ExtendedS3DestinationDescription"] = {
-            **settings.given,
-            **common,
-            "S3BackupMode": "Disabled",
-        }
+        more = {**settings.given, **common, "S3BackupMode": "Disabled"}
+        if "S3BackupConfiguration" in more:  # it is off, and described
+            more["S3BackupDescription"] = _described(more.pop("S3BackupConfiguration"))
+        described["ExtendedS3DestinationDescription"] = more
     return described
+
+
+_COMMON = model.S3_DESCRIPTION.members
+
+
+def _described(given: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of S3 with the service's defaults for what it leaves open."""
+    return {
+        "CompressionFormat": UNCOMPRESSED,
+        "CloudWatchLoggingOptions": {"Enabled": False},
+        **given,
+        "BufferingHints": given.get("BufferingHints") or DEFAULT_HINTS,
+        "EncryptionConfiguration": given.get("EncryptionConfiguration") or NO_ENCRYPTION,
+    }
 
 
 # --- tags ---

@@ -38,6 +38,7 @@ _NEVER = (
     "DirectPutSourceConfiguration",
     "DeliveryStreamEncryptionConfigurationInput",
 )
+DEFAULT_HINTS = {"SizeInMBs": 5, "IntervalInSeconds": 300}
 _EXTENSIONS = {GZIP: ".gz", UNCOMPRESSED: ""}
 _BUCKET = ":s3:::"
 
@@ -72,7 +73,7 @@ def destination(request: Request) -> Destination:
     given = request[member]
     for name in _asking(given):
         raise _unsupported(f"{member}.{name}")
-    size_mb, interval_s = _hints(given.get("BufferingHints", {}))
+    size_mb, interval_s = _hints(given.get("BufferingHints") or DEFAULT_HINTS)
     settings = Destination(
         bucket=bucket_name(given["BucketARN"]),
         prefix=given.get("Prefix", ""),
@@ -122,12 +123,12 @@ def _check_names(settings: Destination, errors: str, delivery: str) -> None:
 def _hints(hints: Request) -> tuple[int, int]:
     """(MiB, seconds). Both or neither, as the service demands."""
     size, interval = hints.get("SizeInMBs"), hints.get("IntervalInSeconds")
-    if (size is None) != (interval is None):
+    if size is None or interval is None:
         raise InvalidArgument(
             "If you specify a value for one of BufferingHints.SizeInMBs and BufferingHints.IntervalInSeconds, "
             "you must also specify a value for the other."
         )
-    return (5, 300) if size is None or interval is None else (size, interval)
+    return size, interval
 
 
 def _asking(given: Request) -> Iterator[str]:
@@ -145,14 +146,11 @@ def _asking(given: Request) -> Iterator[str]:
         # Without Enabled these are on.
         if name in given and given[name].get("Enabled") is not False:
             yield name
+    # The mode alone says whether there is a backup; without one, its configuration would stand for nothing.
     if given.get("S3BackupMode") == "Enabled":
         yield "S3BackupMode Enabled"
-    if "S3BackupConfiguration" in given:
+    if "S3BackupConfiguration" in given and "S3BackupMode" not in given:
         yield "S3BackupConfiguration"
-    conversion = given.get("DataFormatConversionConfiguration", {})
-    for name in ("SchemaConfiguration", "InputFormatConfiguration", "OutputFormatConfiguration"):
-        if name in conversion:  # only their presence is seen, so they could not be described
-            yield f"DataFormatConversionConfiguration.{name}"
 
 
 def _unsupported(what: str) -> InvalidArgument:
