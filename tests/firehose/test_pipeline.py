@@ -176,6 +176,8 @@ turns = st.lists(
         st.tuples(st.just("crash")),
         st.tuples(st.just("crash at"), st.sampled_from(POINTS)),
         st.tuples(st.just("split"), st.integers(0, 3)),
+        st.tuples(st.just("merge"), st.integers(0, 3)),
+        st.tuples(st.just("jump"), st.integers(-4_000_000, 4_000_000)),
     ),
     max_size=25,
 )
@@ -214,6 +216,14 @@ def take(one, what, *rest):
         shards = [shard for shard in stream.shards if shard.open]
         shard = shards[rest[0] % len(shards)]
         stream.split(shard.number, (shard.start + shard.end) // 2)
+    elif what == "merge":
+        stream = one.place.streams.stream("s")
+        shards = sorted((shard for shard in stream.shards if shard.open), key=lambda shard: shard.start)
+        if len(shards) > 1:
+            first = rest[0] % (len(shards) - 1)
+            stream.merge(shards[first].number, shards[first + 1].number)
+    elif what == "jump":
+        one.place.clock.jump(*rest)
     else:
         if what == "crash at":
             failpoints.arm(rest[0], crash)
@@ -231,10 +241,9 @@ def crash():
 def test_a_crash_at_a_failpoint_leaves_each_record_in_one_object(delivered, point):
     one = delivered(shards=3)
     one.add(10, 1000)
-    one.place.clock.advance(10_000)
-    failpoints.arm(point, crash)
     one.step()
     one.place.clock.advance(10_000)
+    failpoints.arm(point, crash)
     with pytest.raises(Crash):
         one.step()
     one.crash()
@@ -276,6 +285,64 @@ def test_the_interval_runs_from_the_first_record_into_the_buffer(delivered):
     one.place.clock.advance(1)
     one.step()
     assert [(age, count) for _, age, count in one.closed] == [(10_000, 2)]
+
+
+def test_an_interval_goes_on_over_a_restart(delivered):
+    one = delivered()
+    one.add(1, 10)
+    one.step()
+    one.place.clock.advance(6_000)
+    one.crash()
+    one.step()
+    one.place.clock.advance(3_999)
+    one.step()
+    assert one.closed == []
+    one.place.clock.advance(1)
+    one.step()
+    assert [(age, count) for _, age, count in one.closed] == [(10_000, 1)]
+
+
+def test_restarts_more_often_than_the_interval_do_not_put_a_delivery_off(delivered):
+    one = delivered()
+    one.add(1, 10)
+    for _ in range(4):
+        one.place.clock.advance(3_000)
+        one.crash()
+        one.step()
+    assert [count for _, _, count in one.closed] == [1]
+
+
+@pytest.mark.parametrize(("jump_ms", "left_ms"), [(-3_600_000, 10_000), (3_600_000, 0)])
+def test_a_clock_that_jumped_while_stopped_shortens_or_lengthens_one_interval_by_no_more_than_itself(
+    delivered, jump_ms, left_ms
+):
+    one = delivered()
+    one.add(1, 10)
+    one.place.clock.jump(jump_ms)
+    one.crash()
+    one.step()
+    if left_ms:
+        assert one.closed == []
+        one.place.clock.advance(left_ms)
+        one.step()
+    assert [count for _, _, count in one.closed] == [1]
+
+
+@pytest.mark.parametrize("jump_ms", [-3_600_000, 3_600_000])
+def test_a_clock_that_jumps_moves_no_interval_of_a_running_delivery(delivered, jump_ms):
+    one = delivered()
+    one.add(1, 10)
+    one.finish()
+    one.closed.clear()
+    one.add(1, 10)
+    one.step()
+    one.place.clock.jump(jump_ms)
+    one.place.clock.advance(9_999)
+    one.step()
+    assert one.closed == []
+    one.place.clock.advance(1)
+    one.step()
+    assert [(age, count) for _, age, count in one.closed] == [(10_000, 1)]
 
 
 def test_an_interval_of_zero_closes_an_object_with_each_read(delivered):
@@ -335,7 +402,6 @@ def test_the_same_plan_gives_the_same_bytes(delivered, codec):
 def test_an_object_that_is_there_is_not_sent_again(delivered):
     one = delivered()
     one.add(3, 10)
-    one.place.clock.advance(10_000)
     one.step()
     one.place.clock.advance(10_000)
     one.flaky.failures = ["after"]

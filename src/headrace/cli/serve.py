@@ -80,11 +80,23 @@ def run(arguments: argparse.Namespace) -> int:
         directory = Path(
             ephemeral or arguments.directory or config.store.directory or configuration.default_directory()
         )
-        return serve_directory(directory.expanduser(), config, bound, wanted, arguments)
+        code = serve_directory(directory.expanduser(), config, bound, wanted, arguments)
     finally:
         bound.close()
         if ephemeral is not None:
             shutil.rmtree(ephemeral, ignore_errors=True)
+    leave(code)
+    return code
+
+
+def leave(code: int) -> None:
+    """End the process here if a delivery's thread would hold it: everything of ours is closed by now."""
+    from headrace.firehose import hanging
+
+    if hanging():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def load_config(arguments: argparse.Namespace) -> Config:

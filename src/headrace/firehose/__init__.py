@@ -19,13 +19,13 @@ from typing import Any, Protocol
 from headrace.config import Config
 from headrace.firehose.buckets import Buckets
 from headrace.firehose.deliveries import Deliveries
-from headrace.firehose.keeper import DeliveryKeeper
+from headrace.firehose.keeper import DeliveryKeeper, hanging
 from headrace.firehose.operations import OPERATIONS
 from headrace.firehose.service import FirehoseService
 from headrace.log import Log
 from headrace.streams import Streams
 
-__all__ = ["OPERATIONS", "Buckets", "Deliveries", "DeliveryKeeper", "FirehoseService", "join"]
+__all__ = ["OPERATIONS", "Buckets", "Deliveries", "DeliveryKeeper", "FirehoseService", "hanging", "join"]
 
 
 class Site(Protocol):

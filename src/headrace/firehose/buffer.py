@@ -7,8 +7,9 @@ size, so that an open buffer costs a few hundred bytes however large its object 
 from these ranges when it is due (payload.py), at once or after a restart, by the same code.
 
 Size counts bytes of data before compression. The interval runs from the moment at which the first record
-entered the buffer; an empty one has no timer. An object is never closed below its size before its interval is
-over, and exceeds the size by less than one record.
+entered the buffer (or, for what is read again after a restart, from when it arrived); an empty one has no
+timer. An object is never closed below its size before its interval is over, and exceeds the size by less than
+one record.
 
 Cost of a batch: four numpy reductions, 10 µs.
 """
@@ -57,8 +58,8 @@ class Buffer:
         """When (monotonic) the interval is over; None for an empty buffer."""
         return None if self.opened_ns is None else self.opened_ns + self._interval_ns
 
-    def add(self, batch: RecordBatch, now_ns: int) -> None:
-        """Take in consecutive records of one shard."""
+    def add(self, batch: RecordBatch, opened_ns: int) -> None:
+        """Take in consecutive records of one shard. opened_ns: when they entered, if they are the first."""
         assert len(batch)
         shard, first, last = int(batch.shards[0]), int(batch.ordinals[0]), int(batch.ordinals[-1])
         start, end = self._ranges.get(shard, (first, first))
@@ -69,7 +70,7 @@ class Buffer:
         self.count += len(batch)
         self.size += int(batch.lengths.sum(dtype="int64"))
         if self.opened_ns is None:
-            self.opened_ns = now_ns
+            self.opened_ns = opened_ns
 
     def is_due(self, now_ns: int) -> bool:
         """Whether the object should be made now."""

@@ -5,7 +5,7 @@
     keeper = DeliveryKeeper(deliveries)
     await keeper.start()                    # on the loop on which the deliveries shall run
     ...
-    await keeper.stop()                     # objects under way get a few seconds; the rest goes on next time
+    await keeper.stop()                     # what is under way or open is taken up by the next run
 
 Threads: a few that read and commit, and as many as objects may be under way at once, for all deliveries
 together; so memory is bounded by their number, not by that of the deliveries.
@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -43,6 +45,20 @@ failing = telemetry.gauge(
 _GAUGES = (buffer_records, buffer_bytes, buffer_due_seconds, freshness_seconds, failing)
 
 
+_PUT = "headrace-firehose-put"
+_JOIN_S = 1.0  # at the end, for all of them
+
+
+def hanging() -> bool:
+    """Whether a thread waits for a store that does not answer. It touches nothing of ours any more, but holds
+    the process at its end, for as long as the store's time-out."""
+    return any(thread.is_alive() for thread in _put_threads())
+
+
+def _put_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(_PUT)]
+
+
 class DeliveryKeeper:
     """Runs every delivery stream that there is or will be. Not restarted after `stop`."""
 
@@ -51,7 +67,7 @@ class DeliveryKeeper:
         self._runners: dict[str, Runner] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readers = ThreadPoolExecutor(limits.firehose_readers_max, "headrace-firehose-read")
-        self._uploads = ThreadPoolExecutor(limits.firehose_uploads_max, "headrace-firehose-put")
+        self._uploads = ThreadPoolExecutor(limits.firehose_uploads_max, _PUT)
         self._stop_collecting: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
@@ -69,6 +85,13 @@ class DeliveryKeeper:
         # What reads the log must be over before the log is closed; what waits for a store need not be.
         await asyncio.to_thread(self._readers.shutdown, cancel_futures=True)
         self._uploads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._join_uploads)
+
+    def _join_uploads(self) -> None:
+        """Let threads end that have nothing to do; `hanging` tells of the others."""
+        deadline = time.monotonic() + _JOIN_S
+        for thread in _put_threads():
+            thread.join(max(deadline - time.monotonic(), 0))
 
     def _changed(self, name: str) -> None:
         """A client made or deleted a delivery stream; called from any thread."""

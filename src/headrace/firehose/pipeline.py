@@ -97,6 +97,7 @@ class Pipeline:
         self._stream: Stream | None = None
         self._reader: StreamReader | None = None
         self._known: dict[int, int] = {}  # the reader's position after the last whole poll
+        self._resumed = True  # until the first plan of this run: records may have waited for an earlier one
         self.buffer = self._new_buffer()
 
     def _new_buffer(self) -> Buffer:
@@ -160,12 +161,21 @@ class Pipeline:
         read = 0
         for batch in batches:
             self._note_gap(int(batch.shards[0]), int(batch.ordinals[0]))
-            self.buffer.add(batch, self._clock.monotonic_ns())
+            self.buffer.add(batch, self._opened_ns(int(batch.arrival[0].view("int64"))))
             read += max(batch.nbytes, 1)
         self._known = dict(reader.positions)
         if not read:
             return Read.NOTHING
         return Read.ALL if read < room // 2 else Read.MORE
+
+    def _opened_ns(self, arrival_ms: int) -> int:
+        """When the interval of a buffer begins whose first record arrived then: now, in the first buffer after
+        a start as long ago as that was, so that restarts do not put a delivery off again and again."""
+        now_ns = self._clock.monotonic_ns()
+        if not self._resumed:
+            return now_ns
+        age_ms = min(self._clock.now_ms() - arrival_ms, self.delivery.destination.interval_s * 1000)
+        return now_ns - max(age_ms, 0) * 1_000_000
 
     def _open_reader(self) -> StreamReader:
         if self._reader is None:
@@ -205,6 +215,7 @@ class Pipeline:
         )
         self._catalogue.put(document.PLAN, self.delivery.id, document.encode(plan), durable=True)
         self.under_way, self.buffer = plan, self._new_buffer()
+        self._resumed = False
         reach("firehose.after_plan")
         return plan
 
@@ -242,6 +253,12 @@ class Pipeline:
             if self.delivery.type == DIRECT_PUT:
                 for lane in self.stream.lanes:
                     lane.drop_before_indexes(plan.after)
+
+    def note_source_gone(self) -> None:
+        """The source was deleted, and with it what was read of it and not delivered."""
+        plan, buffer = self.under_way, self.buffer
+        self._note_lost(buffer.count + (plan.count if plan is not None else 0))
+        self.under_way, self.buffer = None, self._new_buffer()
 
     def _note_success(self, plan: Plan, count: int, size: int, stored: int) -> None:
         self.failure = ""

@@ -18,11 +18,10 @@ import logging
 import random
 from collections.abc import Callable
 from concurrent.futures import Executor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace import limits
-from headrace.errors import Closed, DeliveryError, Error, NotFound
+from headrace.errors import Closed, DeliveryError, Error, InvalidArgument, NotFound
 from headrace.firehose.destinations.directory import DirectoryDestination
 from headrace.firehose.document import (
     ACTIVE,
@@ -60,9 +59,11 @@ class Runner:
         self._random = random.Random(deliveries.randomness(8))
         self._news = asyncio.Event()
         self._waking = False
+        self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._unsubscribe: list[Callable[[], None]] = []
+        self._putting: asyncio.Future[Any] | None = None  # of the thread that puts an object
 
     def start(self, ended: Callable[[str], None]) -> None:
         """Begin; `ended` is called with the name when there is nothing more to do."""
@@ -79,7 +80,8 @@ class Runner:
                 pass  # the loop has ended
 
     async def stop(self) -> None:
-        """End now; what is open is taken up again by the next run."""
+        """End now; what is open is taken up again by the next run. A put that hangs is not waited for."""
+        self._stopping = True
         if self.pipeline is not None:
             await self._call(self._readers, self.pipeline.abandon)
         if self._task is not None:
@@ -108,17 +110,27 @@ class Runner:
                 self._note(error)
                 if not isinstance(error, Error):
                     logger.exception("delivery %s failed; it starts again", self.name)
+                if await self._deletion_is_over():
+                    return
             finally:
                 for stop in self._unsubscribe:
                     stop()
                 self._unsubscribe.clear()
-            await self._sleep(self._backoff_s(attempt))
+            await asyncio.sleep(self._backoff_s(attempt))
 
     async def _live(self) -> None:
         delivery = self._delivery
-        target = await self._call(
-            self._readers, lambda: self._deliveries.buckets.find(delivery.destination.bucket)
-        )
+        try:
+            target = await self._call(
+                self._readers, lambda: self._deliveries.buckets.find(delivery.destination.bucket)
+            )
+        except InvalidArgument:  # it was mapped when the delivery was made
+            if not (delivery.status == DELETING and delivery.force):
+                raise
+            target = self._aside(delivery)
+            if delivery.type != DIRECT_PUT:  # its records are in their stream still
+                await self._call(self._readers, lambda: self._deliveries.remove(self.name))
+                return
         if delivery.status == CREATING and not await self._create(delivery, target):
             return
         delivery = self._delivery
@@ -130,20 +142,53 @@ class Runner:
             self._subscribe(pipeline)
             await self._deliver(pipeline, plan)
         finally:
+            await self._quiet(pipeline)
             target.close()
         if self._delivery.status == DELETING:
             await self._call(self._readers, lambda: self._deliveries.remove(self.name))
 
+    def _aside(self, delivery: Delivery) -> DirectoryDestination:
+        """Where the records of a delivery go that was deleted by force."""
+        return DirectoryDestination(
+            self._deliveries.streams.log.directory / "orphans" / f"{self.name}-{delivery.id}"
+        )
+
+    async def _deletion_is_over(self) -> bool:
+        """After a failure: whether the delivery was being deleted, and has been for so long that it stays.
+
+        Also by force: what cannot be read now (a damaged log, say) may be mended, and is not thrown away.
+        """
+        try:
+            delivery = self._delivery
+            if delivery.status == DELETING and self._is_late(delivery):
+                await self._fail_deleting(self._deliveries.failures.get(self.name, ""))
+            return False
+        except (NotFound, Closed):
+            return True
+
+    def _is_late(self, delivery: Delivery) -> bool:
+        return self._clock.now_ms() - delivery.updated_ms > limits.firehose_delete_ms_max
+
+    async def _quiet(self, pipeline: Pipeline) -> None:
+        """Wait until no thread works on a pipeline that has ended. Its next run makes the same object under the
+        same name: two at once would write into one file, and the slower one would settle what the other began
+        since."""
+        await self._call(self._readers, pipeline.abandon)
+        if self._putting is not None and not self._stopping:
+            await asyncio.wait((self._putting,))
+
     async def _source_is_gone(self, error: NotFound) -> bool:
         """The source was deleted: nothing can be delivered any more. True where the delivery is gone too."""
         self._note(error)
+        if self.pipeline is not None:
+            self.pipeline.note_source_gone()
         try:
             while self._delivery.status != DELETING:
                 self._rest()
                 await self._wait(_LOOK_S)
             await self._call(self._readers, lambda: self._deliveries.remove(self.name))
         except NotFound:
-            pass
+            self._deliveries.failures.pop(self.name, None)
         return True
 
     async def _create(self, delivery: Delivery, target: Any) -> bool:
@@ -190,6 +235,8 @@ class Runner:
                     upload = None
                 last = ends is not None and pipeline.reached(ends)
                 due = pipeline.buffer.is_due(self._clock.monotonic_ns()) or (last and pipeline.buffer.count)
+                if read is Read.MORE and not pipeline.buffer.full:
+                    due = False  # what is there already goes into the same object
                 if upload is None and due:
                     plan = await self._call(self._readers, pipeline.begin)
                     upload = asyncio.create_task(self._upload(pipeline, plan, again=False))
@@ -241,7 +288,7 @@ class Runner:
         while True:
             try:
                 sent = again or attempt > 0
-                await self._call(self._uploads, functools.partial(pipeline.deliver, plan, again=sent))
+                await self._put(functools.partial(pipeline.deliver, plan, again=sent))
                 self._deliveries.failures.pop(self.name, None)
                 return
             except (DeliveryError, OSError) as error:
@@ -253,7 +300,7 @@ class Runner:
                 if delivery.force:
                     await self._set_aside(pipeline, plan)
                     return
-                if self._clock.now_ms() - delivery.updated_ms > limits.firehose_delete_ms_max:
+                if self._is_late(delivery):
                     await self._fail_deleting(pipeline.failure)
             await self._wait(self._backoff_s(attempt))
 
@@ -261,14 +308,11 @@ class Runner:
         """Deleted by force while the store does not take it: DirectPut data go to a directory of the store,
         those of another stream are in that stream still."""
         if pipeline.delivery.type == DIRECT_PUT:
-            root: Path = (
-                self._deliveries.streams.log.directory / "orphans" / f"{self.name}-{pipeline.delivery.id}"
-            )
-            aside = DirectoryDestination(root)
-            await self._call(self._uploads, lambda: pipeline.deliver(plan, again=True, destination=aside))
-            logger.error("delivery %s was deleted by force: %s is in %s", self.name, plan.key, root)
+            aside = self._aside(pipeline.delivery)
+            await self._put(functools.partial(pipeline.deliver, plan, again=True, destination=aside))
+            logger.error("delivery %s was deleted by force: %s is in %s", self.name, plan.key, aside.root)
         else:
-            await self._call(self._uploads, lambda: pipeline.settle(plan))
+            await self._put(functools.partial(pipeline.settle, plan))
 
     async def _fail_deleting(self, failure: str) -> None:
         members = {"status": DELETING_FAILED, "failure": failure}
@@ -296,8 +340,12 @@ class Runner:
         while self._delivery.status == status and (left := end - self._loop.time()) > 0:
             await asyncio.sleep(min(left, 0.25))
 
-    async def _sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+    async def _put(self, function: Callable[[], Any]) -> None:
+        """Run a put in a thread, which goes on if this is cancelled; `_quiet` waits for it."""
+        self._putting = putting = self._loop.run_in_executor(self._uploads, function)
+        putting.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, whoever waits
+        await asyncio.wait((putting,))
+        putting.result()
 
     async def _call(self, pool: Executor, function: Callable[[], Any]) -> Any:
         """Run what blocks in one of the keeper's threads."""

@@ -54,15 +54,14 @@ class DirectoryDestination:
         part = path.with_name(f".{path.name}.part")
         with self._named(key):
             _make_directory(path.parent)
-            size = 0
-            with open(part, "wb", opener=_private) as file:
-                for chunk in chunks:
-                    size += file.write(chunk)
-                file.flush()
-                reach("firehose.file_before_sync")
-                os.fsync(file.fileno())
-            reach("firehose.file_before_rename")
-            part.replace(path)
+            try:
+                size = _write(part, chunks)
+                reach("firehose.file_before_rename")
+                part.replace(path)
+            except Exception:
+                with contextlib.suppress(OSError):
+                    part.unlink()  # half an object should not keep a full disk full
+                raise
             _sync_directory(path.parent)
         return size
 
@@ -85,9 +84,21 @@ class DirectoryDestination:
             raise DeliveryError(f"{self.described}/{key}: {problem.strerror or problem}") from problem
 
 
+def _write(path: Path, chunks: Iterator[bytes]) -> int:
+    """Write a file and sync it; the bytes written."""
+    size = 0
+    with open(path, "wb", opener=_private) as file:
+        for chunk in chunks:
+            size += file.write(chunk)
+        file.flush()
+        reach("firehose.file_before_sync")
+        os.fsync(file.fileno())
+    return size
+
+
 def _private(path: str, flags: int) -> int:
-    """Open a file that only its owner may read, whatever the umask is."""
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    """Open a file that only its owner may read, whatever the umask is; never through a link."""
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def _make_directory(path: Path) -> None:
