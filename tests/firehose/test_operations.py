@@ -185,13 +185,6 @@ def test_what_failed_to_be_deleted_goes_by_force_only(place):
     assert place.deliveries.get("d").force
 
 
-def test_a_crash_while_removing_leaves_no_buffer_behind(place):
-    create(place)
-    place.log.catalogue.delete(document.DELIVERY, "d")
-    place.reopen()
-    assert place.streams.list(internal=True) == []
-
-
 # --- tags ---
 
 

@@ -19,7 +19,14 @@ from collections.abc import Callable
 import msgspec
 
 from headrace import limits
-from headrace.errors import CallerError, InvalidArgument, LimitExceeded, NotFound, ResourceInUse
+from headrace.errors import (
+    CallerError,
+    DeliveryError,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    ResourceInUse,
+)
 from headrace.firehose import document, settings
 from headrace.firehose.buckets import Buckets
 from headrace.firehose.document import (
@@ -123,7 +130,10 @@ class Deliveries:
         now_ms = self.clock.now_ms()
         status = CREATING
         if destination.local:
-            destination.check(settings.namer(target, name, 1).make(now_ms, self.randomness))
+            try:
+                destination.check(settings.namer(target, name, 1).make(now_ms, self.randomness))
+            except DeliveryError as error:
+                raise InvalidArgument(f"Bucket {target.bucket} cannot be written: {error.message}") from None
             status = ACTIVE
         with self.lock:
             self._check_new(name)

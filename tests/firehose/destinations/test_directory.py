@@ -3,7 +3,9 @@
 """Goal: a file is there whole or not at all, and never outside its root. Method: puts that fail half-way,
 names that climb, directories that cannot be written."""
 
+import errno
 import os
+import threading
 
 import pytest
 
@@ -39,6 +41,7 @@ def test_a_put_that_fails_half_way_leaves_no_object_and_the_next_one_mends_it(de
     with pytest.raises(DeliveryError):
         destination.put("a/x", chunks())
     assert not destination.exists("a/x")
+    assert files(destination) == []
     destination.put("a/x", iter([b"whole"]))
     assert files(destination) == ["a/x"]
 
@@ -67,6 +70,64 @@ def test_a_check_leaves_nothing_but_the_root(destination):
     destination.check("2024/01/01/x")
     assert destination.root.is_dir()
     assert list(destination.root.iterdir()) == []
+
+
+def test_a_check_makes_no_directory_and_removes_none(destination):
+    destination.put("2024/01/x", iter([b"x"]))
+    (destination.root / "2024/01/x").unlink()
+    destination.check("2024/01/01/x")
+    assert (destination.root / "2024/01").is_dir()
+    assert not (destination.root / "2024/01/01").exists()
+
+
+def test_a_check_fails_where_a_file_stands_in_the_way(destination):
+    destination.put("2024/01", iter([b"x"]))
+    with pytest.raises(DeliveryError, match="Not a directory"):
+        destination.check("2024/01/01/x")
+    assert files(destination) == ["2024/01"]
+
+
+def test_checks_and_puts_at_once_do_not_disturb_each_other(destination):
+    failures = []
+
+    def work(number):
+        try:
+            for turn in range(30):
+                destination.check(f"2024/{turn}/x")
+                if number % 2:
+                    destination.put(f"2024/{turn}/{number}", iter([b"x"]))
+        except DeliveryError as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(files(destination)) == 90
+
+
+def test_a_full_device_is_told_and_half_an_object_does_not_stay_on_it(destination):
+    def chunks():
+        yield b"half"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(DeliveryError, match="root/a/x: No space left on device"):
+        destination.put("a/x", chunks())
+    assert files(destination) == []
+
+
+def test_no_link_leads_out_of_the_root(destination, tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"kept")
+    (destination.root / "a").mkdir(parents=True)
+    (destination.root / "a" / ".x.part").symlink_to(outside)
+    with pytest.raises(DeliveryError):
+        destination.put("a/x", iter([b"bytes"]))
+    assert outside.read_bytes() == b"kept"
+    destination.put("a/x", iter([b"bytes"]))  # the link is gone with the attempt
+    assert files(destination) == ["a/x"]
 
 
 def test_files_and_directories_are_for_their_owner_only(destination):

@@ -30,20 +30,17 @@ class DirectoryDestination:
         self.described = f"file://{root}"
 
     def check(self, key: str) -> None:
-        """Make the directory and write and remove a file beside where the first object will be."""
+        """Make the directory, and write and remove a file where the first object's way leads to now.
+
+        Directories below the root are not made: another check, or a put, may be at work in them.
+        """
         path = self._path(key)
-        probe = path.with_name(f".headrace-check-{uuid.uuid4()}")
         with self._named(key):
             _make_directory(self.root)
-            made = [parent for parent in path.parents if not parent.exists()]
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                probe.write_bytes(b"")
-                probe.unlink()
-            finally:
-                for parent in made:  # from the innermost outwards; a sample name should leave nothing
-                    with contextlib.suppress(OSError):
-                        parent.rmdir()
+            place = next(parent for parent in path.parents if os.path.lexists(parent))
+            probe = place / f".headrace-check-{uuid.uuid4()}"
+            os.close(_private(str(probe), os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+            probe.unlink()
 
     def exists(self, key: str) -> bool:
         with self._named(key):
