@@ -4,82 +4,39 @@
 object, in order, whoever is killed and whenever. Method: `headrace serve` and versitygw in processes of their
 own, both ended by SIGKILL in the middle; every object is read back and compared with what was acknowledged."""
 
-import gzip
-import itertools
-import json
-import os
 import random
 import sys
-import threading
 import time
-from pathlib import Path
 
-import boto3
 import pytest
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from versitygw import ACCESS, BUCKET, SECRET, Gateway, Process, wait_for
+from serving import (
+    BUCKET,
+    KEYS,
+    ROLE,
+    Headrace,
+    Producer,
+    assert_delivered,
+    create,
+    lines_of,
+    source,
+    wait_for,
+)
+from versitygw import ACCESS, SECRET
 
 pytestmark = pytest.mark.integration
-
-ROLE = "arn:aws:iam::000000000000:role/firehose"
-
-
-class Headrace(Process):
-    """`headrace serve` with [buckets.archive] mapped to a gateway."""
-
-    def __init__(self, directory: Path, gateway: Gateway, secret=SECRET, endpoint=None):
-        super().__init__(directory / "headrace.log")
-        self.directory = directory / "store"
-        self.ready = directory / "ready.json"
-        self.config = directory / "headrace.toml"
-        (directory / "secret").write_text(secret)
-        self.config.write_text(
-            f'[buckets.{BUCKET}]\nurl = "s3://{BUCKET}/raw"\nendpoint = "{endpoint or gateway.url}"\n'
-            f'access_key_id = "{ACCESS}"\nsecret_access_key = {{ file = "{directory}/secret" }}\n'
-        )
-
-    def start(self, failpoint=None):
-        self.ready.unlink(missing_ok=True)
-        # Variables of the operator's own shell must not reach the store.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE")}
-        environment |= {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_SESSION_TOKEN": "wrong"}
-        if failpoint:
-            environment["HEADRACE_FAILPOINT"] = failpoint
-        self.launch(
-            [sys.executable, "-m", "headrace", "serve", self.directory, "--port", "0", "--config", self.config,
-             "--ready-file", self.ready],
-            environment,
-        )  # fmt: skip
-        wait_for(lambda: self.process.poll() is not None or self.ready.exists(), 60, "headrace")
-        assert self.process.poll() is None, self.output()
-        self.url = json.loads(self.ready.read_text())["url"]
-        return self
-
-    def client(self, service):
-        return boto3.client(
-            service,
-            endpoint_url=self.url,
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20),
-        )
-
-    def status(self, name="d"):
-        client = self.client("firehose")
-        try:
-            return client.describe_delivery_stream(DeliveryStreamName=name)["DeliveryStreamDescription"]
-        finally:
-            client.close()
 
 
 @pytest.fixture
 def headrace(tmp_path, gateway):
     made = []
 
-    def make(**options):
-        made.append(Headrace(tmp_path, gateway, **options))
+    def make(secret=SECRET):
+        (tmp_path / "secret").write_text(secret)
+        configuration = (
+            f'[buckets.{BUCKET}]\nurl = "s3://{BUCKET}/raw"\nendpoint = "{gateway.url}"\n'
+            f'access_key_id = "{ACCESS}"\nsecret_access_key = {{ file = "{tmp_path}/secret" }}\n'
+        )
+        made.append(Headrace(tmp_path, configuration))
         return made[-1]
 
     yield make
@@ -87,104 +44,6 @@ def headrace(tmp_path, gateway):
         if one.process is not None and one.process.poll() is None:
             assert one.stop() == 0, one.output()
         assert SECRET not in one.output()
-
-
-def create(server, name="d", interval=1, size=1, codec="GZIP", **members):
-    client = server.client("firehose")
-    client.create_delivery_stream(
-        DeliveryStreamName=name,
-        ExtendedS3DestinationConfiguration={
-            "RoleARN": ROLE,
-            "BucketARN": f"arn:aws:s3:::{BUCKET}",
-            "Prefix": name + "/!{timestamp:yyyy-MM-dd}/",
-            "ErrorOutputPrefix": "errors/!{firehose:error-output-type}/",
-            "BufferingHints": {"SizeInMBs": size, "IntervalInSeconds": interval},
-            "CompressionFormat": codec,
-        },
-        **members,
-    )
-    client.close()
-    wait_for(lambda: server.status(name)["DeliveryStreamStatus"] == "ACTIVE", what="ACTIVE")
-
-
-def lines_of(objects):
-    """The records of all objects, each a line, and nothing but whole lines."""
-    found = []
-    for key, data in objects.items():
-        assert not key.rpartition("/")[2].startswith("."), f"{key} was left behind"
-        text = gzip.decompress(data) if key.endswith(".gz") else data
-        assert text.endswith(b"\n")
-        found.append(text.splitlines())
-    return found
-
-
-def assert_delivered(gateway, acknowledged, attempted=()):
-    """Everything acknowledged is there once; what was attempted without an answer at most once (each retry
-    by a client is a record of its own, and has text of its own here)."""
-    want = set(acknowledged)
-
-    def complete():
-        found = list(itertools.chain(*lines_of(gateway.objects())))
-        return found if want <= set(found) else None
-
-    found = wait_for(complete, 120, "every record")
-    assert len(found) == len(set(found)), "a record is in two objects"
-    assert set(found) <= want | set(attempted)
-    return found
-
-
-class Producer(threading.Thread):
-    """Puts until it is told to stop, through every death of the server; each record's text is put once."""
-
-    def __init__(self, server, put):
-        super().__init__(daemon=True)
-        self.server, self.put = server, put
-        self.acknowledged, self.attempted = [], []
-        self.numbers = itertools.count()
-        self.stopping = threading.Event()
-
-    def run(self):
-        client = url = None
-        while not self.stopping.is_set():
-            if url != self.server.url:
-                url, client = self.server.url, self.server.client(self.put)
-            records = [b"%08d %s" % (next(self.numbers), os.urandom(150).hex().encode()) for _ in range(50)]
-            self.attempted += records
-            try:
-                self.acknowledged += [
-                    r for r, ok in zip(records, self.send(client, records), strict=True) if ok
-                ]
-            except (BotoCoreError, ClientError):
-                time.sleep(0.05)
-
-    def send(self, client, records):
-        if self.put == "firehose":
-            answer = client.put_record_batch(
-                DeliveryStreamName="d", Records=[{"Data": record + b"\n"} for record in records]
-            )
-            return ["RecordId" in entry for entry in answer["RequestResponses"]]
-        answer = client.put_records(
-            StreamName="s",
-            Records=[{"Data": r + b"\n", "PartitionKey": str(int(r[:8]) % 16)} for r in records],
-        )
-        return ["SequenceNumber" in entry for entry in answer["Records"]]
-
-    def finish(self):
-        self.stopping.set()
-        self.join(60)
-        assert self.acknowledged
-        return self
-
-
-def source(server, shards=4):
-    client = server.client("kinesis")
-    client.create_stream(StreamName="s", ShardCount=shards)
-    arn = client.describe_stream_summary(StreamName="s")["StreamDescriptionSummary"]["StreamARN"]
-    client.close()
-    return {
-        "DeliveryStreamType": "KinesisStreamAsSource",
-        "KinesisStreamSourceConfiguration": {"KinesisStreamARN": arn, "RoleARN": ROLE},
-    }
 
 
 @pytest.mark.parametrize("codec", ["GZIP", "UNCOMPRESSED"])
@@ -195,7 +54,7 @@ def test_records_put_by_boto3_arrive_in_objects_that_are_named_as_asked_for(head
     producer.start()
     time.sleep(3)
     producer.finish()
-    found = assert_delivered(gateway, producer.acknowledged)
+    found = assert_delivered(gateway.objects, producer.acknowledged)
     keys = sorted(gateway.objects())
     today = time.strftime("%Y-%m-%d", time.gmtime())
     assert all(key.startswith(f"raw/d/{today}/d-1-{today}-") for key in keys), keys
@@ -221,17 +80,24 @@ def test_large_objects_go_up_in_parts_and_come_back_whole(headrace, gateway):
     assert sum(len(line) + 1 for line in group) >= 32 << 20
 
 
-@pytest.mark.parametrize("put", ["firehose", "kinesis"])
+@pytest.mark.parametrize("put", ["firehose", "kinesis", "kinesis, resharded"])
 def test_each_record_is_in_one_object_though_either_side_is_killed(headrace, gateway, put):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     source_of_chance = random.Random(seed)
     server = headrace().start()
-    create(server, **(source(server) if put == "kinesis" else {}))
-    producer = Producer(server, put)
+    service, _, resharded = put.partition(", ")
+    create(server, **(source(server) if service == "kinesis" else {}))
+    producer = Producer(server, service)
     producer.start()
     for number in range(6):
         time.sleep(source_of_chance.uniform(0.3, 1.5))
+        if resharded:
+            client = server.client("kinesis")
+            client.update_shard_count(
+                StreamName="s", TargetShardCount=(6, 3)[number % 2], ScalingType="UNIFORM_SCALING"
+            )
+            client.close()
         if number % 2:
             server.kill()
             server.start()
@@ -241,7 +107,21 @@ def test_each_record_is_in_one_object_though_either_side_is_killed(headrace, gat
             gateway.start()
     time.sleep(0.5)
     producer.finish()
-    assert_delivered(gateway, producer.acknowledged, producer.attempted)
+    keys = KEYS if service == "kinesis" else 1
+    assert_delivered(gateway.objects, producer.acknowledged, producer.attempted, keys)
+
+
+def test_each_record_is_in_one_object_over_starts_and_stops_under_load(headrace, gateway):
+    server = headrace().start()
+    create(server, interval=0)
+    producer = Producer(server, "firehose")
+    producer.start()
+    for _ in range(4):
+        time.sleep(0.7)
+        assert server.stop() == 0, server.output()
+        server.start()
+    producer.finish()
+    assert_delivered(gateway.objects, producer.acknowledged, producer.attempted)
 
 
 @pytest.mark.parametrize("place", ["firehose.after_plan", "firehose.after_put", "firehose.after_settle"])
@@ -256,7 +136,7 @@ def test_each_record_is_in_one_object_after_a_kill_at_each_step(headrace, gatewa
     server.start()
     time.sleep(1)
     producer.finish()
-    assert_delivered(gateway, producer.acknowledged, producer.attempted)
+    assert_delivered(gateway.objects, producer.acknowledged, producer.attempted)
 
 
 def test_a_wrong_secret_fails_the_creation_and_says_so_without_telling_it(headrace):
@@ -301,7 +181,7 @@ def test_records_wait_while_the_store_is_down_and_its_error_is_shown(headrace, g
     server.start()
     time.sleep(1)
     gateway.start()
-    found = assert_delivered(gateway, sent)
+    found = assert_delivered(gateway.objects, sent)
     assert len(found) == len(sent)
     wait_for(lambda: "FailureDescription" not in server.status(), what="recovery")
     client.close()
@@ -314,7 +194,7 @@ def test_a_secret_that_becomes_wrong_later_is_shown_and_tried_again(headrace, ga
     (tmp_path / "secret").write_text("rotated-away")
     server.start()
     client = server.client("firehose")
-    client.put_record(DeliveryStreamName="d", Record={"Data": b"kept\n"})
+    client.put_record(DeliveryStreamName="d", Record={"Data": b"00000000 kept\n"})
     wait_for(lambda: "FailureDescription" in server.status(), what="FailureDescription")
     description = server.status()
     assert description["DeliveryStreamStatus"] == "ACTIVE"
@@ -323,17 +203,17 @@ def test_a_secret_that_becomes_wrong_later_is_shown_and_tried_again(headrace, ga
     assert server.stop() == 0, server.output()
     (tmp_path / "secret").write_text(SECRET)
     server.start()
-    assert_delivered(gateway, [b"kept"])
+    assert_delivered(gateway.objects, [b"00000000 kept"])
 
 
 def test_a_deleted_delivery_delivers_what_was_open_first(headrace, gateway):
     server = headrace().start()
     create(server, interval=900)
     client = server.client("firehose")
-    client.put_record(DeliveryStreamName="d", Record={"Data": b"open\n"})
+    client.put_record(DeliveryStreamName="d", Record={"Data": b"00000000 open\n"})
     client.delete_delivery_stream(DeliveryStreamName="d")
     wait_for(lambda: client.list_delivery_streams()["DeliveryStreamNames"] == [], what="the end")
-    assert_delivered(gateway, [b"open"])
+    assert_delivered(gateway.objects, [b"00000000 open"])
     client.close()
 
 

@@ -11,7 +11,8 @@ import threading
 import time
 
 import pytest
-from versitygw import ACCESS, BUCKET, SECRET, Gateway
+from serving import BUCKET
+from versitygw import ACCESS, SECRET, Gateway
 
 from headrace.errors import DeliveryError
 from headrace.firehose.destinations.s3 import SINGLE_SIZE, S3Destination, S3Settings

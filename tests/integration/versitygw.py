@@ -10,52 +10,14 @@ it is missing the tests fail and name it.
 """
 
 import os
-import signal
 import socket
-import subprocess
-import time
 from pathlib import Path
 
 import boto3
+from serving import BUCKET, Process, wait_for
 
 COMPONENTS = Path(os.environ.get("HEADRACE_COMPONENTS", "build/components")).absolute()
 ACCESS, SECRET = "integration-access", "integration-secret-never-shown"
-BUCKET = "archive"
-
-
-class Process:
-    """A server that can be killed and started again on the same port."""
-
-    def __init__(self, output: Path):
-        self.output_path = output
-        self.process = None
-
-    def launch(self, command, environment=None):
-        with self.output_path.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
-
-    def output(self):
-        return self.output_path.read_text()
-
-
-def wait_for(condition, seconds=60, what="it"):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"{what} did not come"
-        time.sleep(0.05)
-    return found
 
 
 class Gateway(Process):
