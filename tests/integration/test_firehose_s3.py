@@ -5,8 +5,10 @@ object, in order, whoever is killed and whenever. Method: `headrace serve` and v
 own, both ended by SIGKILL in the middle; every object is read back and compared with what was acknowledged."""
 
 import random
+import re
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from serving import (
@@ -78,6 +80,36 @@ def test_large_objects_go_up_in_parts_and_come_back_whole(headrace, gateway):
     (group,) = lines_of(gateway.objects())
     assert group == sent[: len(group)]
     assert sum(len(line) + 1 for line in group) >= 32 << 20
+
+
+@pytest.mark.parametrize("codec", ["GZIP", "UNCOMPRESSED"])
+def test_the_largest_object_takes_the_memory_of_a_few_parts(headrace, gateway, codec):
+    server = headrace().start()
+    create(server, size=128, interval=900, codec=codec)
+    client = server.client("firehose")
+    line = random.randbytes(499_995).hex().encode()
+    for number in range(134):  # 134,000,000 bytes: not yet the object
+        client.put_record(DeliveryStreamName="d", Record={"Data": b"%08d %s\n" % (number, line)})
+    assert gateway.objects() == {}
+    before = anonymous_mib(server)
+    client.put_record(DeliveryStreamName="d", Record={"Data": b"%08d %s\n" % (number + 1, line)})
+    client.close()
+    most = 0
+    watching = gateway.client()
+    while not watching.list_objects_v2(Bucket=BUCKET).get("KeyCount"):
+        most = max(most, anonymous_mib(server))
+    watching.close()
+    print(f"{most - before} MiB beside {before}")
+    # 8 MiB read for the buffer, 8 for the object, 1 to compress, four parts of 8; the log packs its own meanwhile
+    assert 0 < most - before < 80
+    (group,) = lines_of(gateway.objects())
+    assert [int(found[:8]) for found in group] == list(range(135))
+
+
+def anonymous_mib(server):
+    """Memory of the server's own: not what it maps of files."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) >> 10
 
 
 @pytest.mark.parametrize("put", ["firehose", "kinesis", "kinesis, resharded"])

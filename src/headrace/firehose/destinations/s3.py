@@ -18,7 +18,6 @@ Memory of a put: SINGLE_SIZE, or (CONCURRENT + 2) parts.
 from __future__ import annotations
 
 import http.client
-import itertools
 import os
 import re
 import ssl
@@ -138,14 +137,14 @@ class S3Destination:
         store = self._open()
         counted = _Counted(chunks)
         try:
-            first = _up_to(counted, SINGLE_SIZE)
-            if len(first) < SINGLE_SIZE:
-                obstore.put(store, key, first, use_multipart=False)
+            head = [_up_to(counted, SINGLE_SIZE)]
+            if len(head[0]) < SINGLE_SIZE:
+                obstore.put(store, key, head[0], use_multipart=False)
             else:
                 obstore.put(
                     store,
                     key,
-                    itertools.chain((first,), counted),
+                    _then(head, counted),
                     use_multipart=True,
                     chunk_size=SINGLE_SIZE,
                     max_concurrency=CONCURRENT,
@@ -216,6 +215,12 @@ def _up_to(chunks: Iterator[bytes], size: int) -> bytes:
         if total >= size:
             break
     return b"".join(parts)
+
+
+def _then(head: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+    """The head, which is not kept, and then the rest."""
+    yield head.pop()
+    yield from rest
 
 
 def endpoint_of(settings: S3Settings) -> Endpoint:
