@@ -28,7 +28,9 @@ boot begins a new epoch, which the catalogue counts durably and each segment car
 as of an earlier epoch moves each shard's index ahead by 2**32 for each epoch since, and a shard of which
 nothing is left starts at 2**32 times the epoch, because records that readers may have seen are gone and
 their sequence numbers must not come back. What is accepted is synced before it is shown, for `disk`
-lanes always and for `process` lanes in another boot, lest a second loss of power take it back.
+lanes always and for `process` lanes in another boot, lest a second loss of power take it back. That a
+segment is removed is synced too, before another one may be begun: a second loss of power must not bring a
+file back into the place of what was written since.
 """
 
 from __future__ import annotations
@@ -96,8 +98,11 @@ def recover(directory: Path, disk: Disk, durable: bool, how: Circumstances) -> R
     found = Recovered(manifest=read_manifest(disk, directory))
     floor = found.manifest.floor if found.manifest else 0
     bases = _bases(directory, disk, floor, how.writer)
+    removed = False  # whether files of segments went that must not come back with what follows in their place
     if not durable:
-        bases = _up_to_first_hole(directory, disk, bases, how, found)
+        kept = _up_to_first_hole(directory, disk, bases, how, found)
+        removed = how.writer and len(kept) < len(bases)
+        bases = kept
     while bases:
         path = directory / name_of(*bases[-1])
         try:
@@ -109,6 +114,9 @@ def recover(directory: Path, disk: Disk, durable: bool, how: Circumstances) -> R
             bases.pop()
             if how.writer:
                 disk.unlink(path)
+                removed = True
+    if removed:
+        disk.sync_directory(directory)
     _load_sealed(directory, disk, bases[:-1], floor, found)
     if not bases:
         found.end = max(found.end, floor)
