@@ -245,6 +245,11 @@ class Lane(LaneSegments):
         """Tickets up to this one are settled: see `outcome`."""
         return self.visible + self._shift
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether `outcome` has anything to say of any ticket."""
+        return bool(self._failures)
+
     def outcome(self, ticket: int) -> None:
         """Raise the error of a ticket that failed; return for one that is durable."""
         for low, high, error in reversed(self._failures):

@@ -140,7 +140,11 @@ class Maintenance:
         try:
             path = write_cold(raw, snapshot, last_crc, last_arrival_ms, self._log.disk, self._codec, epoch)
         except FileNotFoundError:
-            return True  # dropped meanwhile
+            if raw not in lane.raw_sealed():
+                return True  # dropped meanwhile
+            self._damaged.add(raw.path)  # somebody else removed it: asking again would never end
+            logger.warning("%s is gone: its records cannot be read", raw.path)
+            return False
         except Corrupt as problem:
             self._damaged.add(raw.path)  # stays as it is, for repair
             logger.warning("%s", problem)

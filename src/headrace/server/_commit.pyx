@@ -32,16 +32,18 @@ cdef int release(LaneQueue queue, list finished, Committer committer) except -1:
     cdef Slot slot
     cdef Py_ssize_t count = 0
     durable = queue.lane.durable
+    cdef bint has_failed = queue.lane.has_failed  # after `durable`: a failure is noted before it is settled
     for offset in queue.offsets:
         if offset > durable:
             break
         slot = <Slot>queue.slots[count]
         count += 1
-        try:
-            queue.lane.outcome(offset)
-        except Exception as error:
-            committer.fail([slot], error, finished)
-            continue
+        if has_failed:
+            try:
+                queue.lane.outcome(offset)
+            except Exception as error:
+                committer.fail([slot], error, finished)
+                continue
         slot.waiting -= 1
         if slot.waiting == 0 and not slot.done:
             slot.done = True
