@@ -27,8 +27,8 @@ import headrace
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
-BYTES = int(os.environ.get("HEADRACE_STARTUP_BYTES", 2_000_000_000))
-TIMES = int(os.environ.get("HEADRACE_STARTUP_TIMES", 5))
+BYTES = int(os.environ.get("HEADRACE_STARTUP_BYTES", "2000000000"))
+TIMES = int(os.environ.get("HEADRACE_STARTUP_TIMES", "5"))
 RECORD = b"x" * 1000
 PUT = json.dumps({"StreamName": "s", "Data": "eA==", "PartitionKey": "k"}).encode()
 HEADERS = {"X-Amz-Target": "Kinesis_20131202.PutRecord", "Content-Type": "application/x-amz-json-1.1"}

@@ -77,6 +77,10 @@ class Server:
     def open_files(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
+    def files(self) -> list[str]:
+        """What is open, by name."""
+        return sorted(str(link.readlink()) for link in Path(f"/proc/{self.process.pid}/fd").iterdir())
+
 
 def _plain(line: str) -> str:
     """ "Rss:   123 kB" -> "Rss:123"."""
