@@ -23,7 +23,7 @@ import pytest
 from memory_load import Client
 from server_process import Server
 
-REQUESTS = int(os.environ.get("HEADRACE_FUZZ_REQUESTS", "150"))  # of each thread
+REQUESTS = int(os.environ.get("HEADRACE_FUZZ_REQUESTS", "100"))  # of each thread
 THREADS = 6
 STATUSES = {200, 400, 403, 404, 405, 408, 413, 415, 417, 431, 501, 505}
 CONFIG = """

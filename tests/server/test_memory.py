@@ -38,7 +38,7 @@ def test_an_idle_server_has_less_than_80_mb_and_ten_thousand_shards_add_less_tha
 def test_memory_files_and_connections_do_not_grow_under_load(server, tmp_path):
     files = server.open_files()
     load = Load(server, tmp_path, max_bytes="16MiB")
-    samples = load.run(9.0)
+    samples = load.run(8.0)
     assert not load.failures
     assert load.records_read > 0 and samples[-1]["turnovers"] > 1
     anonymous = [sample["anonymous"] for sample in samples]
