@@ -233,6 +233,7 @@ def test_the_configuration_file_and_variables_apply(headrace):
     assert "3.0 GiB" in out and "headrace.toml" in out and "AWS_ENDPOINT_URL is ignored" in out
 
 
+@pytest.mark.integration
 def test_the_aws_command_line_works_with_the_lines_of_env(headrace):
     process, ready = headrace.serve("--ephemeral", "--init", "s:2")
     code, out, _ = headrace.run("env", "--endpoint", ready["url"], "--shell", "sh")

@@ -153,6 +153,10 @@ def test_list_streams(kinesis, unchecked, stream):
     assert [s["StreamName"] for page in pages for s in page["StreamSummaries"]] == names
     after = kinesis.list_streams(ExclusiveStartStreamName=f"{stream}-1", Limit=1)
     assert after["StreamNames"] == [f"{stream}-2"]
+    pages = kinesis.get_paginator("list_streams").paginate(
+        ExclusiveStartStreamName=stream, PaginationConfig={"PageSize": 1, "MaxItems": 3}
+    )
+    assert [name for page in pages for name in page["StreamNames"]] == [f"{stream}-{i}" for i in range(3)]
     assert refused(kinesis.list_streams, NextToken="made-up")[0] == "InvalidArgumentException"
     assert refused(unchecked.list_streams, Limit=0)[0] == "ValidationException"
     for i in range(3):

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from headrace.streams import OPERATIONS
+
 pytestmark = [pytest.mark.integration]
 
 ACCOUNT = "000000000000"
@@ -22,8 +24,13 @@ ARN = f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/"
 @pytest.fixture
 def aws(endpoint):
     """Run `aws kinesis …`; the parsed output, or (code, message) with `fails`."""
-    program = shutil.which("aws", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    assert program, "the AWS CLI is not installed: pip install awscli"
+    places = [Path(sys.executable).parent, os.environ["PATH"]]
+    if "HEADRACE_COMPONENTS" in os.environ:
+        places.insert(0, Path(os.environ["HEADRACE_COMPONENTS"]) / "awscli" / "bin")
+    program = shutil.which("aws", path=os.pathsep.join(map(str, places)))
+    assert program, (
+        "the AWS CLI is not installed: `. .ci/components.sh && install_awscli`, or pip install awscli"
+    )
     environment = {
         "PATH": os.environ["PATH"],
         "AWS_ACCESS_KEY_ID": "test",
@@ -146,3 +153,107 @@ def test_retention_and_tags(aws):
         ("list-tags-for-resource", ()),
     ):
         assert aws(command, *nowhere, *more, fails=True)[0] == "ResourceNotFoundException"
+
+
+def test_pages(aws):
+    """The CLI follows pages by itself."""
+    for number in range(3):
+        aws("create-stream", "--stream-name", f"page-{number}", "--shard-count", "2")
+    listed = aws("list-streams", "--page-size", "1")["StreamNames"]
+    assert [name for name in listed if name.startswith("page-")] == ["page-0", "page-1", "page-2"]
+    after = aws("list-streams", "--exclusive-start-stream-name", "page-0", "--limit", "2")["StreamNames"]
+    assert after == ["page-1", "page-2"]
+    described = aws("describe-stream", "--stream-name", "page-0", "--page-size", "1")["StreamDescription"]
+    assert len(described["Shards"]) == 2
+    first = aws("list-shards", "--stream-name", "page-0", "--max-results", "1", "--no-paginate")
+    last = aws("list-shards", "--next-token", first["NextToken"])
+    assert [shard["ShardId"][-1] for shard in first["Shards"] + last["Shards"]] == ["0", "1"]
+
+
+def test_on_demand_streams_and_waiters(aws):
+    name = ("--stream-name", "demand")
+    aws(
+        "create-stream",
+        *name,
+        "--stream-mode-details",
+        "StreamMode=ON_DEMAND",
+        "--max-record-size-in-ki-b",
+        "2048",
+    )
+    aws("wait", "stream-exists", *name)
+    summary = aws("describe-stream-summary", *name)["StreamDescriptionSummary"]
+    assert (summary["OpenShardCount"], summary["MaxRecordSizeInKiB"]) == (4, 2048)
+    aws("delete-stream", *name)
+    aws("wait", "stream-not-exists", *name)
+
+
+# One error of each operation: the words of the command line, and the code that it prints.
+ERRORS = {
+    "CreateStream": ("create-stream --stream-name errors --shard-count 1", "ResourceInUseException"),
+    "DeleteStream": ("delete-stream --stream-name nowhere", "ResourceNotFoundException"),
+    "DescribeStream": ("describe-stream --stream-name nowhere", "ResourceNotFoundException"),
+    "DescribeStreamSummary": (
+        f"describe-stream-summary --stream-arn {ARN}nowhere",
+        "ResourceNotFoundException",
+    ),
+    "ListStreams": ("list-streams --next-token made-up", "InvalidArgumentException"),
+    "ListShards": (
+        "list-shards --stream-name errors --shard-filter Type=AT_TIMESTAMP",
+        "InvalidArgumentException",
+    ),
+    "PutRecord": ("put-record --stream-name nowhere --data x --partition-key k", "ResourceNotFoundException"),
+    "PutRecords": (
+        "put-records --stream-name errors --records Data=x,PartitionKey=k,ExplicitHashKey=01",
+        "ValidationException",
+    ),
+    "GetShardIterator": (
+        "get-shard-iterator --stream-name errors --shard-id shardId-000000000009 --shard-iterator-type LATEST",
+        "ResourceNotFoundException",
+    ),
+    "GetRecords": ("get-records --shard-iterator abc", "InvalidArgumentException"),
+    "SplitShard": (
+        "split-shard --stream-name errors --shard-to-split 0 --new-starting-hash-key 0",
+        "InvalidArgumentException",
+    ),
+    "MergeShards": (
+        "merge-shards --stream-name errors --shard-to-merge 0 --adjacent-shard-to-merge 9",
+        "ResourceNotFoundException",
+    ),
+    "UpdateShardCount": (
+        "update-shard-count --stream-name errors --target-shard-count 9 --scaling-type UNIFORM_SCALING",
+        "LimitExceededException",
+    ),
+    "IncreaseStreamRetentionPeriod": (
+        "increase-stream-retention-period --stream-name errors --retention-period-hours 9000",
+        "InvalidArgumentException",
+    ),
+    "DecreaseStreamRetentionPeriod": (
+        "decrease-stream-retention-period --stream-name errors --retention-period-hours 1",
+        "InvalidArgumentException",
+    ),
+    "AddTagsToStream": (
+        'add-tags-to-stream --stream-name errors --tags {"a*":"1"}',
+        "InvalidArgumentException",
+    ),
+    "RemoveTagsFromStream": (
+        "remove-tags-from-stream --stream-name nowhere --tag-keys k",
+        "ResourceNotFoundException",
+    ),
+    "ListTagsForStream": ("list-tags-for-stream --stream-name nowhere", "ResourceNotFoundException"),
+    "TagResource": (f"tag-resource --resource-arn {ARN}nowhere --tags k=v", "ResourceNotFoundException"),
+    "UntagResource": (
+        f"untag-resource --resource-arn {ARN}nowhere --tag-keys k",
+        "ResourceNotFoundException",
+    ),
+    "ListTagsForResource": (
+        f"list-tags-for-resource --resource-arn {ARN}nowhere",
+        "ResourceNotFoundException",
+    ),
+}
+
+
+def test_each_operation_has_an_error_that_the_cli_shows_by_its_code(aws):
+    assert set(ERRORS) == set(OPERATIONS)
+    aws("create-stream", "--stream-name", "errors", "--shard-count", "1")
+    found = {name: aws(*words.split(), fails=True)[0] for name, (words, _) in ERRORS.items()}
+    assert found == {name: code for name, (_, code) in ERRORS.items()}

@@ -4,12 +4,14 @@
 
 import asyncio
 import json
+import re
 import socket
 import threading
 import urllib.request
 
 import boto3
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.clock import FrozenClock
 from headrace.config import Config, Server, Store
@@ -153,12 +155,49 @@ def test_health_says_ok_and_metrics_render(log):
     with ServerThread(Site(log)) as server:
         health = json.loads(urllib.request.urlopen(server.url + "/-/health").read())
         assert health["status"] == "ok" and health["uptime_s"] >= 0
-        text = urllib.request.urlopen(server.url + "/-/metrics").read().decode()
-        assert "headrace_http_connections 1.0" in text or "headrace_http_connections 2.0" in text
-        resident = next(
-            line for line in text.splitlines() if line.startswith("headrace_process_resident_bytes")
+        answer = urllib.request.urlopen(server.url + "/-/metrics")
+        text = answer.read().decode()
+        assert answer.headers["Content-Type"].startswith("text/plain; version=")
+        assert answer.headers["Cache-Control"] == "no-store"
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        values = {name: family.samples[0].value for name, family in families.items() if family.samples}
+        assert values["headrace_http_connections"] in (1, 2)
+        assert values["headrace_process_resident_bytes"] > 1e6
+
+
+def test_metrics_are_prometheus_text_and_count_what_was_done(log):
+    """Read back by prometheus-client's own parser; a name that Prometheus would not take does not get through it."""
+    with ServerThread(Site(log)) as server:
+        client = boto3.client("kinesis", **server.boto3())
+        client.create_stream(StreamName="s", ShardCount=1)
+        for _ in range(3):
+            client.put_record(StreamName="s", Data=b"x", PartitionKey="k")
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            client.put_record(StreamName="nowhere", Data=b"x", PartitionKey="k")
+        client.close()
+        families = list(
+            text_string_to_metric_families(urllib.request.urlopen(server.url + "/-/metrics").read().decode())
         )
-        assert float(resident.split()[1]) > 1e6
+    assert all(re.fullmatch(r"headrace_[a-z0-9_]+", family.name) for family in families)
+    assert all(family.documentation and family.type != "unknown" for family in families)
+    assert len({family.name for family in families}) == len(families)
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+    put = (("operation", "PutRecord"), ("service", "Kinesis_20131202"))
+    assert samples["headrace_operation_answers_total", *put, ("status", "2xx")] == 3
+    assert samples["headrace_operation_answers_total", *put, ("status", "4xx")] == 1
+    assert samples["headrace_operation_seconds_count", *put] == 4
+    assert samples["headrace_operation_seconds_sum", *put] > 0
+    buckets = [
+        (float(dict(key[1:])["le"]), value)
+        for key, value in samples.items()
+        if key[0] == "headrace_operation_seconds_bucket" and ("operation", "PutRecord") in key
+    ]
+    assert [count for _, count in sorted(buckets)] == sorted(count for _, count in buckets)
+    assert dict(buckets)[float("inf")] == 4
 
 
 def test_keepers_start_in_order_and_stop_in_reverse_whatever_one_does(log, caplog):

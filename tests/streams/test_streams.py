@@ -272,7 +272,7 @@ def test_nothing_of_a_deleted_stream_stays(kinesis):
 
 
 IDLE = """
-import sys, time, pathlib
+import sys, pathlib
 from headrace.log import Log
 from headrace.streams import KinesisService, Streams, StreamReader
 def anonymous():
@@ -282,7 +282,6 @@ log = Log.open(sys.argv[1], background=False)
 streams = Streams(log)
 streams.create("warm").append  # what every store has
 before = anonymous()
-start = time.monotonic()
 if sys.argv[2] == "streams":
     for i in range(10_000):
         streams.create(f"stream-{i}")
@@ -291,7 +290,7 @@ else:
     reader = StreamReader(streams.stream("many"))
     reader.poll()
     KinesisService(streams).call("ListShards", b'{"StreamName":"many"}')
-print(anonymous() - before, round(1000 * (time.monotonic() - start)))
+print(anonymous() - before)
 print(len([path for path in pathlib.Path(sys.argv[1]).glob("lanes/*/*")]))
 log.close()
 """
@@ -305,7 +304,6 @@ def test_ten_thousand_idle_shards_cost_less_than_60_mb_and_no_files(tmp_path, wh
         text=True,
         check=True,
     )
-    kib, milliseconds, files = map(int, re.findall(r"-?\d+", run.stdout))
+    kib, files = map(int, re.findall(r"-?\d+", run.stdout))
     assert kib < 60 * 1024
     assert files == 0
-    assert milliseconds < 30_000

@@ -145,7 +145,8 @@ def test_a_wrong_type_has_the_service_s_text(member, value, message):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b'"x"', b"null", b"{} {}", b'{"Name":}', b'{"Name":"\xff"}', b'{"Name":"\\ud800"}',
+    [b"", b"{", b"[]", b'"x"', b"null", b"{} {}", b'{"Name":}', b'{"Name":"\xff"}', b'{"Unheard":"\xff"}', b'{"\xff":1}',
+     b'{"Name":"\\ud800"}',
      b'{"Count":NaN}', b'{"Count":' + b"9" * 5000 + b"}", b'{"Rate":1e999}', b"\xef\xbb\xbf{}", b"\x00"],
 )  # fmt: skip
 def test_what_is_not_a_json_object_is_refused(body):

@@ -4,6 +4,8 @@ from typing import final
 
 SMALL_SIZE: int
 
+def trim_heap() -> None: ...
+
 @final
 class Buffer:
     capacity: int

@@ -5,7 +5,8 @@
 Size classes: 64 KiB for heads and small requests (several in one), then four steps an octave up to the
 largest body, so that a body lies in a block at most a quarter larger than itself. Memory of a class is
 kept for the next request (a fresh 700 KB block costs 170 page faults, about 60 µs) and handed back to the
-system when it was not needed for one trim period.
+system when it was not needed for one trim period: a block larger than the smallest class is a mapping of its
+own, because the allocator keeps what it is given back in the middle of its heap.
 
 A buffer counts the views that Python holds on it. One that is still exported when it comes back (a service
 kept the body) is left to the garbage collector instead of being lent again: nobody's bytes ever change
@@ -16,12 +17,31 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memmove
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    static int headrace_trim_heap(void) { return malloc_trim(0); }
+    #else
+    static int headrace_trim_heap(void) { return 0; }
+    #endif
+    """
+    int headrace_trim_heap() nogil
 
 DEF SMALL = 65536
 DEF CLASSES = 40
 DEF MAX_CAPACITY = 67108864
 
 SMALL_SIZE = SMALL
+
+
+def trim_heap():
+    """Have the allocator hand its free pages back to the system (some milliseconds; glibc only)."""
+    with nogil:
+        headrace_trim_heap()
 
 
 cdef inline Py_ssize_t class_size(int number) noexcept:
@@ -43,13 +63,24 @@ cdef class Buffer:
     def __cinit__(self, Py_ssize_t capacity):
         if capacity <= 0 or capacity > MAX_CAPACITY:
             raise ValueError(f"a receive buffer of {capacity} bytes")
-        self.data = <uint8_t *>malloc(capacity)
-        if self.data == NULL:
+        cdef void *data
+        if capacity > SMALL:
+            data = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+            if data == MAP_FAILED:
+                data = NULL
+        else:
+            data = malloc(capacity)
+        if data == NULL:
             raise MemoryError(f"a receive buffer of {capacity} bytes")
+        self.data = <uint8_t *>data
         self.capacity = capacity
 
     def __dealloc__(self):
-        free(self.data)
+        if self.data != NULL:
+            if self.capacity > SMALL:
+                munmap(self.data, self.capacity)
+            else:
+                free(self.data)
 
     cdef object tail(self, Py_ssize_t most):
         """Show the next export the free part, at most `most` bytes of it, writable."""

@@ -29,7 +29,7 @@ from headrace import limits
 from headrace.config import Server as ServerConfig
 from headrace.core._records_answer import trim as trim_answers
 from headrace.errors import AddressInUse, ConfigurationError
-from headrace.server._buffers import BufferPool
+from headrace.server._buffers import BufferPool, trim_heap
 from headrace.server._commit import Committer
 from headrace.server._connection import Connection
 from headrace.server._context import Context
@@ -39,6 +39,8 @@ from headrace.streams.answers import Answer, Pending
 BACKLOG = 1024
 TICK_SECONDS = 0.25
 TICKS_PER_TRIM = 20
+QUIET_BYTES = 4 << 20  # of traffic between two trims: the burst is over
+BURST_BYTES = 16 << 20  # of traffic after which the heap may hold memory that nothing needs
 LINGER_SECONDS = 2.0
 THREADS = 4  # for syncs, and as many for operations that wait for the world
 
@@ -118,6 +120,7 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ticks = 0
+        self._traffic = self._traffic_trimmed = 0  # bytes at the last look and at the last trim of the heap
         self._pools: dict[str, ThreadPoolExecutor] = {}
 
     @property
@@ -168,9 +171,19 @@ class Listener:
         if self._ticks % max(1, round(1 / self._tick_seconds)) == 0:
             self._set_date()
         if self._ticks % TICKS_PER_TRIM == 0:
-            self.context.pool.trim()
-            trim_answers()
+            self._trim()
         self._timer = asyncio.get_running_loop().call_later(self._tick_seconds, self._tick)
+
+    def _trim(self) -> None:
+        """Give memory back: buffers that nothing needed, and the heap's free pages once a burst has passed."""
+        self.context.pool.trim()
+        trim_answers()
+        traffic = self.context.bytes_in + self.context.writer.bytes_out
+        quiet = traffic - self._traffic < QUIET_BYTES
+        self._traffic = traffic
+        if quiet and traffic - self._traffic_trimmed > BURST_BYTES:
+            self._traffic_trimmed = traffic
+            trim_heap()
 
     async def stop(self, timeout: float | None = None) -> int:
         """Accept no more, answer what is under way, close. Returns connections that had to be cut off."""

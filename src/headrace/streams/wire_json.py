@@ -64,6 +64,7 @@ def parse(shape: Structure, body: bytes | bytearray | memoryview) -> dict[str, A
         raise SerializationError(f"The body is nested deeper than {limits.json_depth_max} levels")
     result = {}
     try:
+        body.decode("utf-8")  # a member that is passed over is not looked into otherwise
         members = _decode_object(body)
         for name, raw in members.items():
             member = shape.members.get(name)

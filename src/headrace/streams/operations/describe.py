@@ -94,11 +94,12 @@ def _common(stream: Stream) -> dict[str, Any]:
 
 
 def list_streams(streams: Streams, request: Request) -> dict[str, Any]:
-    """Streams in the order of their names, a page at a time."""
+    """Streams in the order of their names, a page at a time.
+
+    A token wins over the name to start after: boto3's paginator and the AWS CLI send both.
+    """
     after = request.get("ExclusiveStartStreamName", "")
     if "NextToken" in request:
-        if after:
-            raise InvalidArgument("NextToken and ExclusiveStartStreamName cannot be provided together.")
         after = _open_token(streams, LIST_STREAMS, request["NextToken"]).decode("ascii")
     limit = min(request.get("Limit", limits.list_streams_max), limits.list_streams_max)
     found = streams.list()
