@@ -207,3 +207,19 @@ def test_a_fast_lane_has_its_file_before_it_is_half_full_and_is_compressed_later
     assert log.maintenance.backlog == 0
     assert texts(lane) == list(range(8))
     log.close()
+
+
+def test_a_lane_whose_directory_was_removed_is_not_compressed_for_ever(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(limits, "segment_size_first", SEGMENT)
+    log = Log.open(tmp_path / "s", background=False, max_bytes=1 << 30)
+    lane, router = log.create_lane("process"), router_of(1)
+    fill(lane, router, 0, 10)
+    waiting = lane.raw_sealed()
+    assert waiting
+    kept = lane.directory.rename(tmp_path / "elsewhere")
+    log.maintenance.compress_all()  # came back only when the process ended
+    assert all(f"{raw.path} is gone" in caplog.text for raw in waiting)
+    assert lane.raw_sealed() == waiting
+    assert texts(lane) == list(range(10))  # read from what is open
+    kept.rename(lane.directory)
+    log.close()

@@ -39,6 +39,10 @@ class FakeLane:
         self.appended += 1
         return self.appended
 
+    @property
+    def has_failed(self) -> bool:
+        return bool(self.failures)
+
     def outcome(self, ticket: int) -> None:
         if any(low < ticket <= high for low, high in self.failures):
             raise StorageError("the device is on fire")
