@@ -78,7 +78,7 @@ def check_topology(directory: Path) -> None:
         for stream in Streams(log, defaults=StreamDefaults(cores=4)).list():
             shards = sorted((shard for shard in stream.shards if shard.open), key=lambda shard: shard.start)
             assert shards[0].start == 0 and shards[-1].end == (1 << 128) - 1
-            assert all(left.end + 1 == right.start for left, right in zip(shards, shards[1:], strict=False))
+            assert all(left.end + 1 == right.start for left, right in itertools.pairwise(shards))
             for shard in stream.shards:
                 assert stream.lane_of(shard.number).shard_closed(shard.number) is not shard.open
         assert log.catalogue.items("intent") == []
