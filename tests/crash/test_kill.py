@@ -11,6 +11,7 @@ whole, or not; nothing else may be. The places of SQL have their child in tests/
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import random
 from pathlib import Path
 
