@@ -9,6 +9,7 @@ counts. `SystemDisk` is the machine's own; for it the native write path skips th
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -59,6 +60,10 @@ class Disk(Protocol):
     def make_directory(self, path: Path) -> None: ...
 
     def free_bytes(self, path: Path) -> int: ...
+
+    def allocate(self, file: int, size: int) -> None:
+        """Have the file be `size` bytes long and take that much of the device."""
+        ...
 
     def boot_id(self) -> bytes:
         """16 bytes that change when the machine starts anew; zeroes where that cannot be told."""
@@ -125,6 +130,12 @@ class SystemDisk:
         facts = os.statvfs(path)
         return facts.f_bavail * facts.f_frsize
 
+    def allocate(self, file: int, size: int) -> None:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file, 0, size)
+        else:  # macOS
+            write_all(self, file, bytes(size), 0)
+
     def boot_id(self) -> bytes:
         return boot_id()
 
@@ -141,6 +152,11 @@ class SystemDisk:
         finally:
             os.close(file)
         return True
+
+
+def is_full(problem: OSError) -> bool:
+    """Whether the device or the user's share of it has no space left."""
+    return problem.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def read_all(disk: Disk, file: int, size: int, position: int) -> bytes:

@@ -54,7 +54,7 @@ def make_small(directory: Path) -> Rows:
                 log.maintenance.run_once()
             rows = read_everything(log)
             log.close()
-    for path in directory.rglob("*.tmp"):
+    for path in [*directory.rglob("*.tmp"), directory / "ballast"]:
         path.unlink()
     return rows
 

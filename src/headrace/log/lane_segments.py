@@ -22,7 +22,7 @@ from headrace import limits
 from headrace.core import _frames
 from headrace.core._frames import Tail
 from headrace.core._states import ShardStates
-from headrace.disk import write_all
+from headrace.disk import is_full, write_all
 from headrace.errors import Backpressure, Closed, Corrupt, Error, Fenced, StorageError, Unsupported
 from headrace.log.failpoints import reach
 from headrace.log.lane_reader import LaneReader, Segment
@@ -59,7 +59,7 @@ class LaneSegments(LaneReader):
     """What a lane does with its files. The intake stands in lane.py."""
 
     __slots__ = (
-        "_callbacks", "_error", "_failures", "_fenced", "_flight", "_next_size", "_on_full", "_shift", "_size_limit", "_states",
+        "_callbacks", "_error", "_failures", "_fenced", "_flight", "_next_size", "_on_full", "_rescue", "_shift", "_size_limit", "_states",
         "_sync_lock", "_tail", "_topology", "_traces", "_write_lock", "dropped_bytes", "dropped_records", "last_append_ns",
     )  # fmt: skip
 
@@ -82,6 +82,7 @@ class LaneSegments(LaneReader):
         self._next_size = limits.segment_size_first
         self._size_limit: int | None = None
         self._on_full = "throttle"
+        self._rescue = False  # whether the active segment takes positions only
         self.dropped_bytes = 0
         self.dropped_records = 0
         self.last_append_ns = 0
@@ -119,8 +120,7 @@ class LaneSegments(LaneReader):
     def _begin(self, need: int, *, bounded: bool = True) -> None:
         """Start a new segment at the lane's end. Everything written before is in sealed segments."""
         log = self._log
-        if bounded:
-            log.make_room(self, need)
+        room = log.make_room(self, need) if bounded else limits.segment_size_least
         base = self.end
         try:
             log.disk.make_directory(self.directory)
@@ -136,7 +136,7 @@ class LaneSegments(LaneReader):
         )  # fmt: skip
         snapshot = encode_snapshot(self._states, self._producers, self._positions)
         path = self.directory / name_of(base)
-        size = max(self._next_size, need)
+        size = max(min(self._next_size, max(room, limits.segment_size_least)), need)
         if self._size_limit is not None:
             size = max(min(size, self._size_limit // 4), need, limits.segment_size_least)
         tail = Tail(None if log.disk.native else log.disk, self._states)
@@ -161,15 +161,32 @@ class LaneSegments(LaneReader):
             raise self._unwritable(problem, f"a new segment {path.name}") from problem
         reach("roll.after_sync")
         tail.synced = tail.written if self.needs_sync else 0
-        self._next_size = min(4 * self._next_size, limits.segment_size_max)
+        if bounded:
+            self._next_size = min(4 * self._next_size, limits.segment_size_max)
         self._active = RawSegment(
             path, header, log.disk, end=None, file=file, table=tail.table, start_states=self._states.copy()
         )
+        self._rescue = not bounded
+        tail.closed = int(self._rescue)
         self._tail = tail
         self._bytes += HEADER_SIZE
         self.end = tail.written
         log.control.layout_changed(self.id, base)  # before: who sees the offset must see the file
         self._publish(tail.written)
+
+    def _begin_anyway(self, need: int) -> None:
+        """Start a segment for what must go on when there is no room: a small one that takes no records, on the
+        reserve if the disk is full."""
+        try:
+            self._begin(need)
+        except Backpressure:
+            self._log.ballast.ensure()
+            try:
+                self._begin(need, bounded=False)
+            except Backpressure:
+                if not self._log.ballast.release():
+                    raise
+                self._begin(need, bounded=False)
 
     def _create(self, path: Path, size: int) -> int:
         """A new segment file. For `disk` lanes it has its full size and was written once, with zeroes or as an
@@ -187,7 +204,11 @@ class LaneSegments(LaneReader):
             file = log.disk.open(path, flags)
         else:
             file = log.disk.open(path, flags | os.O_EXCL)
-            log.prewrite(file, size + HEADER_SIZE)
+            try:
+                log.prewrite(file, size + HEADER_SIZE)
+            except OSError:
+                log.disk.close(file)
+                raise
         log.disk.pin(file)
         return file
 
@@ -214,7 +235,7 @@ class LaneSegments(LaneReader):
 
     def _unwritable(self, problem: OSError, what: str) -> Error:
         """The system's refusal in our words."""
-        if problem.errno in (28, 122):  # ENOSPC, EDQUOT
+        if is_full(problem):
             return Backpressure(
                 f"no space left on the device for {what} of lane {self.id}",
                 retry_after=1.0,
@@ -269,9 +290,11 @@ class LaneSegments(LaneReader):
         self.end = end
         self._log.sealed(self)
 
-    def _roll(self, need: int) -> None:
+    def _roll(self, need: int, *, urgent: bool = False) -> None:
+        if self._rescue and not urgent:
+            self._log.make_room(self, need)  # first: what takes positions stays while records are refused
         self._seal()
-        self._begin(need)
+        (self._begin_anyway if urgent else self._begin)(need)
 
     def seal_idle(self, idle_ns: int) -> None:
         """End the active segment if nothing was appended for that long; gives the ring back."""
@@ -294,7 +317,7 @@ class LaneSegments(LaneReader):
         start = tail.written
         reach("write.before")
         try:
-            end = tail.write()
+            end = self._write_tail(tail)
         except OSError as problem:
             self._fail_write(start, problem)
             return
@@ -302,6 +325,17 @@ class LaneSegments(LaneReader):
         self.end = end
         if not self.needs_sync:
             self._publish(end)
+
+    def _write_tail(self, tail: Tail) -> int:
+        """Write; on the reserve where the disk is full and positions wait, or the segment ends."""
+        try:
+            return tail.write()
+        except OSError as problem:
+            urgent = tail.closed or any(positions for _, _, _, positions in self._traces)
+            if not is_full(problem) or not urgent or not self._log.ballast.release():
+                raise
+        tail.closed, self._rescue = 1, True  # what was given up is not for records
+        return tail.write()
 
     def _publish(self, end: int) -> None:
         """Let readers see everything before `end`: here a record becomes visible."""
@@ -485,7 +519,7 @@ class LaneSegments(LaneReader):
         if self._active is None and len(self._segments) == 1:
             if self._error is not None or self._fenced:
                 return False
-            self._begin(0, bounded=False)
+            self._begin_anyway(0)
         first, *rest = self._segments
         later = rest[0] if rest else self._active
         if later is None:
@@ -497,7 +531,8 @@ class LaneSegments(LaneReader):
         self.dropped_bytes += first.size
         self.dropped_records += lost
         try:
-            write_manifest(self._log.disk, self.directory, self._manifest(later.base))
+            manifest = self._manifest(later.base)
+            self._log.ballast.spend(lambda: write_manifest(self._log.disk, self.directory, manifest))
         except OSError as problem:
             self.dropped_bytes -= first.size
             self.dropped_records -= lost
@@ -513,7 +548,8 @@ class LaneSegments(LaneReader):
     def _discard(self, segment: Segment) -> None:
         """A segment's file is no longer the lane's: unlink it, or keep it for the next one of a `disk` lane."""
         try:
-            if self.needs_sync and isinstance(segment, RawSegment) and self._log.maintenance.keeps(self.id):
+            recycled = self.needs_sync and isinstance(segment, RawSegment)
+            if recycled and self._log.maintenance.keeps(self.id) and not self._log.ballast.low:
                 used = segment.path.with_name(f"{segment.path.stem}.used.tmp")
                 self._log.disk.rename(segment.path, used)
                 self._log.maintenance.recycle(self.id, used)

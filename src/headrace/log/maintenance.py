@@ -89,6 +89,8 @@ class Maintenance:
                 logger.warning("maintenance of lane %d: %s", lane.id, problem)
         while not self._stopping and self._compress_one():
             pass
+        if any(lane.size for lane in self._log.loaded_lanes()):
+            self._log.ballast.restore()
 
     @property
     def backlog(self) -> int:
@@ -115,7 +117,11 @@ class Maintenance:
             return False
         snapshot, last_crc, last_arrival_ms, epoch = end
         try:
-            path = write_cold(raw, snapshot, last_crc, last_arrival_ms, self._log.disk, self._codec, epoch)
+            path = self._log.ballast.spend(
+                lambda: write_cold(
+                    raw, snapshot, last_crc, last_arrival_ms, self._log.disk, self._codec or "", epoch
+                )
+            )
         except FileNotFoundError:
             return True  # dropped meanwhile
         except Corrupt as problem:
@@ -150,6 +156,10 @@ class Maintenance:
                 spares.append((self._log.disk.size(path), path))
             else:
                 self._log.disk.unlink(path)  # its readers go on with what they have open
+        if self._log.ballast.low:
+            while spares:
+                self._log.disk.unlink(spares.pop()[1])
+            return
         wanted = lane.next_file_size()
         if wanted is None or any(size >= wanted for size, _ in spares):
             return
@@ -168,9 +178,13 @@ class Maintenance:
 
     def take_spare(self, lane_id: int, size: int) -> Path | None:
         """A file of at least that size that was written before; it is then the caller's."""
-        for spare in self._spares.get(lane_id, []):
+        spares = self._spares.get(lane_id, [])
+        for spare in list(spares):
             if spare[0] >= size:
-                self._spares[lane_id].remove(spare)
+                try:
+                    spares.remove(spare)
+                except ValueError:  # given up for want of space
+                    continue
                 self._wake.set()
                 return spare[1]
         return None
