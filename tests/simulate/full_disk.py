@@ -25,7 +25,9 @@ class FullDisk(SystemDisk):
 
     @property
     def free(self) -> int:
-        used = sum(os.stat(f"{at}/{name}").st_size for at, _, names in os.walk(self.root) for name in names)
+        used = 0
+        for at, _, names in os.walk(self.root):
+            used += sum(Path(at, name).stat().st_size for name in names)
         return max(self.capacity - self.others - used, 0)
 
     def fill(self, left: int = 0) -> None:

@@ -59,8 +59,9 @@ class LaneSegments(LaneReader):
     """What a lane does with its files. The intake stands in lane.py."""
 
     __slots__ = (
-        "_callbacks", "_error", "_failures", "_fenced", "_flight", "_next_size", "_on_full", "_rescue", "_shift", "_size_limit", "_states",
-        "_sync_lock", "_tail", "_topology", "_traces", "_write_lock", "dropped_bytes", "dropped_records", "last_append_ns",
+        "_callbacks", "_error", "_failures", "_fenced", "_flight", "_next_size", "_on_full", "_rescue", "_shift", "_size_limit",
+        "_states", "_sync_lock", "_tail", "_topology", "_traces", "_write_lock",
+        "dropped_bytes", "dropped_records", "last_append_ns",
     )  # fmt: skip
 
     def __init__(self, log: Log, lane_id: int, durability: str) -> None:
