@@ -164,9 +164,7 @@ def header_stands(data: bytes, at: int) -> bool:
     """Whether a valid header stands there, whatever it is chained to; its body may be cut short."""
     part = bytes(data[at:])
     state = model.judge(part, SALT, int.from_bytes(part[4:8], "little"))[0]
-    if state == "bad header checksum" or state == "impossible field":
-        return False
-    return True
+    return state not in ("bad header checksum", "impossible field")
 
 
 @settings(max_examples=80)
