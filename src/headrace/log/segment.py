@@ -159,6 +159,8 @@ def decode_snapshot(body: bytes) -> tuple[ShardStates, dict[int, int], dict[byte
             at += 4 + size
     except struct.error as problem:
         raise ValueError(f"the snapshot is cut short: {problem}") from None
+    if at > len(body):
+        raise ValueError(f"the snapshot is cut short: {at - len(body)} bytes are missing")
     if at != len(body):
         raise ValueError(f"the snapshot has {len(body) - at} bytes too many")
     return states, producers, positions
