@@ -5,7 +5,8 @@
 The lanes hold about 32 KiB: a raw, a cold zstd and a cold lz4 segment of each promise. Beside them stand
 manifests, the control file and the catalogue. One byte is changed; then the store is opened as a reader and as
 a writer would, and everything is read. Allowed are: all that was written; a prefix of a shard, if something was
-reported (or, to a reader, where the control file was changed); an error that is Corrupt. Nothing else: no other data, no silence about what is missing, no other error.
+reported (or, to a reader, where the control file was changed); an error that is Corrupt. Nothing else: no other
+data, no silence about what is missing, no other error.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import Corrupt, StorageError
@@ -34,6 +34,7 @@ steps = st.lists(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(steps)
 def test_documents_are_a_dictionary(tmp_path_factory, steps):
     path = tmp_path_factory.mktemp("c") / "c.sqlite"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core._frames import crc32c
@@ -25,6 +25,7 @@ manifests = st.builds(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(manifests)
 def test_it_comes_back_and_its_bytes_stand_where_the_table_says(tmp_path_factory, manifest):
     directory = tmp_path_factory.mktemp("m")
