@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+READ_SIZE_MAX = 64 << 20  # of one call; its buffer is made before anything is read
 # File systems on which pwrite, fdatasync, rename and flock mean what the crash rules need.
 FILE_SYSTEMS_ALLOWED = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "bcachefs", "apfs"}
@@ -160,10 +161,10 @@ def is_full(problem: OSError) -> bool:
 
 
 def read_all(disk: Disk, file: int, size: int, position: int) -> bytes:
-    """Read `size` bytes, or fewer at the end of the file."""
+    """Read `size` bytes, or fewer at the end of the file. Takes memory for what there is, whatever was asked for."""
     parts: list[bytes] = []
     while size > 0:
-        part = disk.pread(file, size, position)
+        part = disk.pread(file, min(size, READ_SIZE_MAX), position)
         if not part:
             break
         parts.append(part)
