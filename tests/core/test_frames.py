@@ -20,7 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from headrace.core import _frames
 from headrace.core._entries import Entries, Router
-from headrace.core._frames import FrameTable, Tail
+from headrace.core._frame_source import FrameSource
+from headrace.core._frame_table import FrameTable
+from headrace.core._frames import Tail
 from headrace.core._states import ShardStates
 
 SHARDS = 3
@@ -356,12 +358,15 @@ def test_a_shard_is_read_from_ring_and_file_alike(groups, slot, index, count, si
             expected += writer.data[offset : offset + stride]
             taken += records_here - max(index - first, 0)
         for source in (None, tail):
-            found = tail.table.read(10 * slot, index, count, size, end, file, source)
-            assert found == (expected or None)
+            found = FrameSource(10 * slot, index, count, size, SALT, None)
+            found = found.in_segment(tail.table, end, file, source)
+            assert (found and found.joined()) == (expected or None)
         os.ftruncate(file, _frames.SEGMENT_HEADER_SIZE + len(expected) // 2)
         if expected:
             with pytest.raises(OSError):
-                tail.table.read(10 * slot, index, count, size, end, file)
+                FrameSource(10 * slot, index, count, size, SALT, None).in_segment(
+                    tail.table, end, file
+                ).joined()
     finally:
         os.close(file)
 

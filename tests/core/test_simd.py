@@ -21,6 +21,8 @@ PROGRAM = """
 import base64, hashlib, json, os, random
 from headrace.core import _frames, _wire
 from headrace.core._entries import Router
+from headrace.core._frame_source import FrameSource
+from headrace.core._records_answer import RecordsAnswer
 
 numbers, digest = random.Random(5), hashlib.sha256()
 def note(data):
@@ -51,10 +53,11 @@ data = os.pread(file, end, 4096)
 note(data)
 assert _frames.check_frames(data, 0, 99, 7)[0] == end == len(data)
 for shard in range(4):
-    batch = _frames.decode_frames(tail.table.read(shard, 0, 9999, 1 << 24, end, file), 99, 0, 9999, 1 << 24, shard)
+    batch = FrameSource(shard, 0, 9999, 1 << 24, 99, None).in_segment(tail.table, end, file).batch()
     note(batch.joined())
-    answer = {"shard": shard, "created_s": 1_700_000_000, "millis_behind": 0, "next_iterator": "n"}
-    note(_wire.get_records_answer(batch, **answer))
+    answer = RecordsAnswer(shard, 1_700_000_000)
+    answer.take(FrameSource(shard, 0, 9999, 1 << 24, 99, None).in_segment(tail.table, end, file))
+    note(bytes(answer.finish(0, "n")))
     columns = batch.columns("ts", "k", x="f8")
     note([columns["ts"].tolist(), columns["x"].tolist(), columns.codes("k").tolist(), columns.dictionary("k")])
 print(digest.hexdigest())

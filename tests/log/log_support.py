@@ -59,3 +59,14 @@ def damage(path: Path, at: int, size: int = 64) -> None:
     data = bytearray(path.read_bytes())
     data[at : at + size] = os.urandom(size)
     path.write_bytes(data)
+
+
+def read_of(segment, shard: int, index: int, count: int, size: int, visible: int):
+    """A shard's records of one segment as a batch, or None; Corrupt where they are damaged."""
+    source = segment.frames(shard, index, count, size, visible)
+    if source is None:
+        return None
+    try:
+        return source.batch()
+    except ValueError as problem:
+        raise segment.damaged(problem) from None

@@ -13,7 +13,7 @@ import random
 import struct
 
 import pytest
-from log_support import put, router_of
+from log_support import put, read_of, router_of
 
 from headrace.clock import FrozenClock
 from headrace.core import _frames
@@ -79,20 +79,20 @@ def test_it_answers_every_question_as_the_raw_segment_does(cold):
     numbers = random.Random(4)
     for shard in range(SHARDS + 1):
         assert cold.bounds(shard, raw.end) == raw.bounds(shard, raw.end)
-        assert rows_of(cold.read(shard, 0, 10_000, 1 << 30, raw.end)) == rows_of(
-            raw.read(shard, 0, 10_000, 1 << 30, raw.end)
+        assert rows_of(read_of(cold, shard, 0, 10_000, 1 << 30, raw.end)) == rows_of(
+            read_of(raw, shard, 0, 10_000, 1 << 30, raw.end)
         )
         first = FrozenClock().now_ms()
         for _ in range(60):
             at = first + numbers.randrange(-5, 500)
             assert cold.index_at_time(shard, at, raw.end) == raw.index_at_time(shard, at, raw.end)
             index, count = numbers.randrange(220), numbers.randrange(1, 40)
-            batch = rows_of(cold.read(shard, index, count, 1 << 30, raw.end))
-            assert batch == rows_of(raw.read(shard, index, count, 1 << 30, raw.end))
+            batch = rows_of(read_of(cold, shard, index, count, 1 << 30, raw.end))
+            assert batch == rows_of(read_of(raw, shard, index, count, 1 << 30, raw.end))
             size = numbers.randrange(1, 100_000)
-            limited = rows_of(cold.read(shard, index, 10_000, size, raw.end))
+            limited = rows_of(read_of(cold, shard, index, 10_000, size, raw.end))
             assert limited == (
-                batch and rows_of(raw.read(shard, index, 10_000, 1 << 30, raw.end))[: len(limited)]
+                batch and rows_of(read_of(raw, shard, index, 10_000, 1 << 30, raw.end))[: len(limited)]
             )
             total = sum(len(key) + len(data) for _, _, key, data in limited or [])
             assert not limited or len(limited) == 1 or total <= size
@@ -156,9 +156,9 @@ def test_a_damaged_block_costs_its_own_records_only_and_a_rewrite_leaves_them_ou
     kept = {(int(f["shard"]), int(f["first_index"])) for f in mended._frames}
     assert kept == {(row[0], row[1]) for row in raw.table(raw.end).rows()} - gone
     for shard in range(SHARDS):
-        whole = rows_of(raw.read(shard, 0, 10_000, 1 << 30, raw.end))
+        whole = rows_of(read_of(raw, shard, 0, 10_000, 1 << 30, raw.end))
         found, index = [], 0
-        while batch := rows_of(mended.read(shard, index, 10_000, 1 << 30, raw.end)):
+        while batch := rows_of(read_of(mended, shard, index, 10_000, 1 << 30, raw.end)):
             found += batch
             index = batch[-1][0] + 1
         assert set(found) <= set(whole) and found == sorted(found)
