@@ -13,7 +13,7 @@ File `catalogue.sqlite`, `user_version` 1, two tables:
 
 SQLite checks no content, so each row carries the CRC-32C of kind, 0, name, 0, value (lanes: id in eight bytes,
 durability). It is checked whenever a row is read, and for all rows at each opening, together with SQLite's own
-check of its pages (10,000 documents: some 20 ms).
+check of its pages (10,000 streams and lanes: 26 ms).
 """
 
 from __future__ import annotations
