@@ -61,7 +61,7 @@ def put(stream, records: list[tuple[str, str]], lock: threading.Lock) -> None:
             entries.add(text, key)
         router, tickets, failures = stream.append_parts(entries)
         shards, indexes = entries.shards(router).tolist(), entries.indexes.tolist()
-        refused = {id(stream.lanes[ordinal]) for ordinal in failures}
+        refused = {id(stream.lanes[ordinal]) for ordinal in failures or ()}
         for lane, ticket in tickets:
             try:
                 lane.commit(ticket)
