@@ -9,11 +9,13 @@ counts. `SystemDisk` is the machine's own; for it the native write path skips th
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
 from typing import Protocol
 
+READ_SIZE_MAX = 64 << 20  # of one call; its buffer is made before anything is read
 # File systems on which pwrite, fdatasync, rename and flock mean what the crash rules need.
 FILE_SYSTEMS_ALLOWED = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "bcachefs", "apfs"}
@@ -59,6 +61,10 @@ class Disk(Protocol):
     def make_directory(self, path: Path) -> None: ...
 
     def free_bytes(self, path: Path) -> int: ...
+
+    def allocate(self, file: int, size: int) -> None:
+        """Have the file be `size` bytes long and take that much of the device."""
+        ...
 
     def boot_id(self) -> bytes:
         """16 bytes that change when the machine starts anew; zeroes where that cannot be told."""
@@ -125,6 +131,12 @@ class SystemDisk:
         facts = os.statvfs(path)
         return facts.f_bavail * facts.f_frsize
 
+    def allocate(self, file: int, size: int) -> None:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file, 0, size)
+        else:  # macOS
+            write_all(self, file, bytes(size), 0)
+
     def boot_id(self) -> bytes:
         return boot_id()
 
@@ -143,11 +155,16 @@ class SystemDisk:
         return True
 
 
+def is_full(problem: OSError) -> bool:
+    """Whether the device or the user's share of it has no space left."""
+    return problem.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def read_all(disk: Disk, file: int, size: int, position: int) -> bytes:
-    """Read `size` bytes, or fewer at the end of the file."""
+    """Read `size` bytes, or fewer at the end of the file. Takes memory for what there is, whatever was asked for."""
     parts: list[bytes] = []
     while size > 0:
-        part = disk.pread(file, size, position)
+        part = disk.pread(file, min(size, READ_SIZE_MAX), position)
         if not part:
             break
         parts.append(part)

@@ -59,7 +59,9 @@ segment_ahead_s = 2  # the next file of a `disk` lane is made this long before i
 compression_intake_max = 128 * MIB  # a second; a `disk` lane that takes in more is compressed later
 ring_size_first = 2 * MIB
 group_size_max = 1 * GIB  # of one lane; offsets within a segment are 32 bits wide
-disk_free_least = 64 * MIB  # kept free, so that deletes and positions always go on
+disk_free_least = 64 * MIB  # kept free of records, so that deletes, positions and compression go on
+disk_free_urgent = 1 * MIB  # below it, these draw on the ballast
+ballast_size = 8 * MIB
 
 # --- the embedded library ---
 producer_batch_count_max = 32_768
@@ -95,5 +97,6 @@ sql_state_inline_size_max = 64 * KIB  # open windows kept with a position; beyon
 
 assert record_size_max + partition_key_size_max <= frame_record_size_max
 assert put_records_size_max <= http_body_size_max
+assert disk_free_urgent < ballast_size < disk_free_least
 assert http_body_size_max <= http_bodies_size_max
 assert firehose_batch_count_max <= put_records_count_max

@@ -1,159 +1,129 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
-"""Real SIGKILLs, at every named place of the log and at random moments.
+"""Real SIGKILLs, at every named place and at random moments.
 
-Method: a child (crash_child.py) puts into a stream of each promise and names what was acknowledged; it is
-killed; the parent opens the store and reads everything. What was acknowledged must be there, in order, once,
-at the index it was given; what was not acknowledged may be there, whole, or not; nothing else may be.
+Method: a child (crash_child.py, reshard_child.py, delivery_child.py) puts into a stream of each promise and
+names what was acknowledged; it is killed; the parent opens the store and reads everything. What was
+acknowledged must be there, in order, once, at the index it was given; what was not acknowledged may be there,
+whole, or not; nothing else may be. The places of SQL have their child in tests/analytics.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import importlib.util
+import itertools
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from kill_support import Expected, kill_at, kill_at_random, run_child
 
 from headrace.log import Log, failpoints
-from headrace.streams import Streams
+from headrace.streams import StreamDefaults, Streams
 
-CHILD = Path(__file__).with_name("crash_child.py")
-ROUNDS_SHORT, ROUNDS_LONG = 10, 300
+HERE = Path(__file__).parent
+ROUNDS_SHORT = 10
 
-# Places that the child's work passes; the others need a failing disk or a reshard and have tests of their own.
-REACHED = [
-    name
-    for name in failpoints.NAMES
-    if name.partition(".")[0] in ("write", "sync", "publish", "roll", "manifest", "cold", "close")
-]
+
+def of(*rooms: str) -> list[str]:
+    """The places whose name begins with one of these words."""
+    return [name for name in failpoints.NAMES if name.partition(".")[0] in rooms]
+
+
+PLAIN = of("write", "sync", "publish", "roll", "manifest", "cold", "close", "drop")
+FAILING = of("fail")
+TOPOLOGY = of("topology")
+DELIVERY = of("firehose")
 DROPPING = {"drop.after_unlink", "manifest.before_replace", "manifest.after_replace"}
 
 
-class Expected:
-    """What must and may be in the store, over many lives of the child."""
-
-    def __init__(self) -> None:
-        self.acknowledged: dict[tuple[str, int, int], str] = {}
-
-    def take(self, output: bytes) -> int:
-        lines = output.split(b"\n")[:-1]  # the last one may be torn
-        for line in lines:
-            for stream, shard, index, text in json.loads(line):
-                key = (stream, shard, index)
-                assert key not in self.acknowledged, f"{key} was given twice"
-                self.acknowledged[key] = text
-        return len(lines)
-
-    def check(self, directory: Path, *, dropping: bool = False) -> None:
-        with_log = Log.open(directory, background=False)
-        try:
-            assert with_log.reports == [] or all(
-                "cut" in note or "created" in note for note in with_log.reports
-            )
-            found: dict[tuple[str, int, int], str] = {}
-            first: dict[tuple[str, int], int] = {}
-            for stream in Streams(with_log).list():
-                for shard in stream.shards:
-                    lane = stream.lane_of(shard.number)
-                    first[stream.name, shard.number], end = lane.bounds(shard.number)
-                    index = 0
-                    while index < end:
-                        batch = lane.read(shard.number, index)
-                        assert len(batch), f"{stream.name} {shard} ends at {index}, not {end}"
-                        for record in batch:
-                            assert record.ordinal >= index
-                            found[stream.name, shard.number, record.ordinal] = record.data.decode()
-                            index = record.ordinal + 1
-            kept = {
-                key: text
-                for key, text in self.acknowledged.items()
-                if not dropping or key[2] >= first[key[0], key[1]]
-            }
-            assert {key: found.get(key) for key in kept} == kept
-            texts = list(found.values())
-            assert len(texts) == len(set(texts)), "a record is there twice"
-            order: dict[tuple[str, str, str], tuple[int, int]] = {}
-            for (stream, shard, _), text in sorted(found.items()):
-                base, number, turn, place, _ = text.split(".")
-                place_now = (int(turn), int(place))
-                assert order.get((stream, str(shard), f"{base}.{number}"), (-1, -1)) < place_now
-                order[stream, str(shard), f"{base}.{number}"] = place_now
-        finally:
-            with_log.close()
+def test_every_named_place_has_a_test_that_kills_there():
+    spec = importlib.util.spec_from_file_location(
+        "exactly_once", HERE.parent / "analytics/test_exactly_once.py"
+    )
+    sql = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sql)
+    covered = [*PLAIN, *FAILING, *TOPOLOGY, *DELIVERY, *sql.POINTS]
+    assert sorted(covered) == sorted(failpoints.NAMES)
 
 
-def run_child(
-    directory: Path, seed: int, *, rounds: int, kill_after: float | None = None, **environment: str
-) -> tuple[bytes, int]:
-    """Run the child until it ends, is killed by a failpoint, or by us; returns (output, exit code)."""
-    child = subprocess.Popen(
-        [sys.executable, CHILD, directory, str(seed), str(rounds)],
-        stdout=subprocess.PIPE, bufsize=0, env={**os.environ, **environment},
-    )  # fmt: skip
-    assert child.stdout is not None
-    try:
-        if kill_after is not None:
-            first = child.stdout.readline()
-            time.sleep(kill_after)
-            child.kill()
-            rest, _ = child.communicate(timeout=60)
-            return first + rest, child.returncode
-        output, _ = child.communicate(timeout=120)
-        return output, child.returncode
-    finally:
-        child.kill()
-        child.wait()
-
-
-@pytest.mark.parametrize("name", [*REACHED, "drop.after_unlink"])
+@pytest.mark.parametrize("name", PLAIN)
 def test_a_kill_at_a_named_place_loses_nothing_acknowledged(tmp_path, name):
     expected = Expected()
-    dropping = name in DROPPING
-    options = {"CRASH_LIMIT": "1"} if dropping else {}
-    killed = 0
-    for count in (1, 3):
-        wish = {"HEADRACE_FAILPOINT": f"{name}:{count}", **options}
-        output, code = run_child(tmp_path / "store", count, rounds=250, **wish)
-        killed += code == -signal.SIGKILL
+    options = {"CRASH_LIMIT": "1"} if name in DROPPING else {}
+    for output in kill_at(tmp_path / "store", name, rounds=250, **options):
         expected.take(output)
-        expected.check(tmp_path / "store", dropping=dropping)
-    assert killed, f"{name} was never reached"
+    expected.check(tmp_path / "store", dropping=name in DROPPING)
     output, code = run_child(tmp_path / "store", 9, rounds=20, **options)
     assert code == 0
     expected.take(output)
-    expected.check(tmp_path / "store", dropping=dropping)
+    expected.check(tmp_path / "store", dropping=name in DROPPING)
 
 
-def kill_at_random(directory: Path, rounds: int, seed: int) -> int:
-    """Many lives over one store; returns how many records were acknowledged."""
-    random_numbers = random.Random(seed)
+@pytest.mark.parametrize("name", FAILING)
+def test_a_kill_while_a_failure_is_dealt_with_loses_nothing_acknowledged(tmp_path, name):
     expected = Expected()
-    for life in range(rounds):
-        output, code = run_child(
-            directory, seed + life, rounds=100_000, kill_after=random_numbers.uniform(0.0, 0.4)
-        )
-        assert code == -signal.SIGKILL, output[-1000:]
+    for output in kill_at(tmp_path / "store", name, counts=(1, 3, 6), rounds=250, CRASH_DISK="1"):
         expected.take(output)
-        if life % 10 == 9 or rounds < 20:
-            expected.check(directory)
-    return len(expected.acknowledged)
+    expected.check(tmp_path / "store")
+    output, code = run_child(tmp_path / "store", 9, rounds=40, CRASH_DISK="1")
+    assert code == 0
+    expected.take(output)
+    expected.check(tmp_path / "store")
+
+
+def check_topology(directory: Path) -> None:
+    """Every reshard is absent or whole: in the table, in the lanes and in the catalogue."""
+    log = Log.open(directory, background=False)
+    try:
+        for stream in Streams(log, defaults=StreamDefaults(cores=4)).list():
+            shards = sorted((shard for shard in stream.shards if shard.open), key=lambda shard: shard.start)
+            assert shards[0].start == 0 and shards[-1].end == (1 << 128) - 1
+            assert all(left.end + 1 == right.start for left, right in itertools.pairwise(shards))
+            for shard in stream.shards:
+                assert stream.lane_of(shard.number).shard_closed(shard.number) is not shard.open
+        assert log.catalogue.items("intent") == []
+    finally:
+        log.close()
+
+
+@pytest.mark.parametrize("name", TOPOLOGY)
+def test_a_kill_in_a_reshard_leaves_it_absent_or_whole(tmp_path, name):
+    expected, script = Expected(), HERE / "reshard_child.py"
+    for output in kill_at(tmp_path / "store", name, counts=(2, 5, 9), rounds=30, script=script):
+        expected.take(output)
+    check_topology(tmp_path / "store")
+    expected.check(tmp_path / "store")
+    output, code = run_child(tmp_path / "store", 77, rounds=10, script=script)
+    assert code == 0
+    expected.take(output)
+    check_topology(tmp_path / "store")
+    expected.check(tmp_path / "store")
+
+
+@pytest.mark.parametrize("name", DELIVERY)
+def test_a_kill_in_a_delivery_leaves_each_record_in_one_object(tmp_path, name):
+    expected, script = Expected(), HERE / "delivery_child.py"
+    outputs = kill_at(tmp_path / "store", name, counts=(1, 2), rounds=40, script=script)
+    last, code = run_child(tmp_path / "store", 77, rounds=10, script=script)
+    assert code == 0
+    for output in [*outputs, last]:
+        expected.take(output)
+    expected.check(tmp_path / "store")
+    bucket = tmp_path / "store" / "buckets" / "logs"
+    lines = [
+        line
+        for path in bucket.rglob("*")
+        if path.is_file()
+        for line in path.read_text().splitlines(keepends=True)
+    ]
+    assert not list(bucket.rglob("*.part"))
+    assert len(lines) == len(set(lines)), "a record was delivered twice"
+    missing = set(expected.acknowledged.values()) - set(lines)
+    assert not missing, f"{len(missing)} records were not delivered"
 
 
 def test_kills_at_random_moments_lose_nothing_acknowledged(tmp_path):
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     assert kill_at_random(tmp_path / "store", ROUNDS_SHORT, seed) > 0
-
-
-@pytest.mark.long
-@pytest.mark.timeout(3600)
-def test_three_hundred_kills_lose_nothing_acknowledged(tmp_path):
-    seed = random.randrange(1 << 30)
-    print(f"seed {seed}")
-    print(kill_at_random(tmp_path / "store", ROUNDS_LONG, seed), "records acknowledged")

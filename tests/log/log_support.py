@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from headrace.core._entries import Entries, Router
 from headrace.log import Lane, LaneReader
 
@@ -49,3 +52,21 @@ def read_shard(lane: LaneReader, shard: int, index: int = 0, **bounds: int) -> l
         assert set(batch.shards.tolist()) == {shard}
         found += list(zip(batch.ordinals.tolist(), batch.keys, batch.data, strict=True))
         index = found[-1][0] + 1
+
+
+def damage(path: Path, at: int, size: int = 64) -> None:
+    """Put random bytes into a file."""
+    data = bytearray(path.read_bytes())
+    data[at : at + size] = os.urandom(size)
+    path.write_bytes(data)
+
+
+def read_of(segment, shard: int, index: int, count: int, size: int, visible: int):
+    """A shard's records of one segment as a batch, or None; Corrupt where they are damaged."""
+    source = segment.frames(shard, index, count, size, visible)
+    if source is None:
+        return None
+    try:
+        return source.batch()
+    except ValueError as problem:
+        raise segment.damaged(problem) from None

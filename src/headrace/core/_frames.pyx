@@ -352,13 +352,13 @@ cdef class Tail:
             self.opened = self.appended
         return self.appended
 
-    def hold(self, uint64_t size):
+    def hold(self, uint64_t size, bint urgent=False):
         """Begin a group of several appends, `size` bytes in all: until `release`, an append that is not part
         of it (`last` True) is told NEEDS_SEGMENT and has to wait for the lane's lock.
 
-        Returns 0, or NEEDS_ROOM or NEEDS_SEGMENT and has done nothing.
+        urgent: also where `append` takes nothing. Returns 0, or NEEDS_ROOM or NEEDS_SEGMENT and has done nothing.
         """
-        if self.closed:
+        if self.closed and not urgent:
             return NEEDS_SEGMENT
         if self.appended + size > self.limit and self.appended > self.opened:
             return NEEDS_SEGMENT
@@ -367,10 +367,10 @@ cdef class Tail:
         self.closed = HELD
         return 0
 
-    def release(self):
-        """The group that `hold` began is complete."""
+    def release(self, bint closed=False):
+        """The group that `hold` began is complete. closed: take nothing but urgent groups."""
         if self.closed == HELD:
-            self.closed = 0
+            self.closed = closed
 
     def _forget(self, uint64_t coming):
         """Bytes of the ring that the coming frames overwrite are no longer kept for readers."""

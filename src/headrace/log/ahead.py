@@ -64,7 +64,10 @@ class FilesAhead:
             return self._ready.pop(lane_id)
 
     def prepare(self, lane: LaneSegments) -> None:
-        """Have a file ready before the lane's next segment is due. Raises OSError."""
+        """Have a file ready before the lane's next segment is due, and none when space runs out. Raises OSError."""
+        if self._log.ballast.low:
+            self.forget(lane.id)
+            return
         wanted = lane.next_file_size()
         ready = self._ready.get(lane.id)
         if wanted is None or (ready is not None and ready.size >= wanted):

@@ -56,7 +56,7 @@ class Lane(LaneSegments):
         Raises Backpressure (store or stream full), StorageError, Fenced, Corrupt, Closed.
         """
         if self._tail is None or self._error is not None:
-            self._ready()
+            self._ready(urgent=entries is None)
         if producer is not None or positions:
             return self._append_traced(entries, router, ordinal, producer, positions or {})
         if entries is None or router is None:
@@ -73,8 +73,8 @@ class Lane(LaneSegments):
                 return self._append_slow(entries, router, ordinal) + self._shift
         return end + shift
 
-    def _ready(self) -> None:
-        """Have a tail to append to, or say why not."""
+    def _ready(self, *, urgent: bool = False) -> None:
+        """Have a tail to append to, or say why not. urgent: even where there is no room."""
         with self._write_lock:
             self._log.check_open()
             self._ensure()
@@ -83,7 +83,7 @@ class Lane(LaneSegments):
             if self._error is not None:
                 raise self._error
             if self._tail is None:
-                self._begin(0)
+                (self._begin_anyway if urgent else self._begin)(0)
 
     def _append_slow(
         self,
@@ -113,6 +113,8 @@ class Lane(LaneSegments):
             if end == _frames.NEEDS_SEGMENT:
                 self._roll(need)
             else:
+                if tail.appended + need > tail.limit:  # larger than the segment, which is empty
+                    self._log.make_room(self, need)
                 self._make_room(need)
 
     def _make_room(self, need: int) -> None:
@@ -131,7 +133,7 @@ class Lane(LaneSegments):
     ) -> int:  # fmt: skip
         """A group with a producer or positions: rare, so the trimming is done in Python."""
         with self._write_lock:
-            self._ready()
+            self._ready(urgent=entries is None)
             stamp = sequence = 0
             count = _entry_parts.lane_entries(entries, ordinal) if entries is not None else 0
             if producer is not None:
@@ -170,7 +172,7 @@ class Lane(LaneSegments):
         if entries is not None and router is not None:
             assert self._tail is not None
             need += self._tail.measure(entries, router, ordinal)
-        tail = self._hold(need)
+        tail = self._hold(need, urgent=entries is None)
         try:
             if entries is not None and router is not None:
                 tail.append(entries, router, ordinal, self._log.clock.now_ms(), stamp, sequence, False)
@@ -178,7 +180,7 @@ class Lane(LaneSegments):
                 last = number == len(bodies) - 1
                 end = tail.append_body(_frames.KIND_POSITION, 0, body, 0, 0, stamp, sequence, last)
         finally:
-            tail.release()
+            tail.release(self._rescue)
         return end
 
     def _check_producer(self, producer: tuple[int, int, int]) -> int:
@@ -195,17 +197,17 @@ class Lane(LaneSegments):
             )
         return known
 
-    def _hold(self, size: int) -> Tail:
+    def _hold(self, size: int, *, urgent: bool = False) -> Tail:
         """The tail with room for a group of `size` bytes, held for the caller, who releases it."""
         while True:
-            self._ready()
+            self._ready(urgent=urgent)
             tail = self._tail
             assert tail is not None
-            state = tail.hold(size)
+            state = tail.hold(size, urgent and self._rescue)
             if state == 0:
                 return tail
             if state == _frames.NEEDS_SEGMENT:
-                self._roll(size)
+                self._roll(size, urgent=urgent)
             else:
                 self._make_room(size)
 

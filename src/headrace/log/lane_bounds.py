@@ -114,7 +114,8 @@ class LaneBounds(LaneReader):
             self.dropped_bytes += first.size
             self.dropped_records += lost
             try:
-                write_manifest(self._log.disk, self.directory, self._manifest(later.base))
+                manifest = self._manifest(later.base)
+                self._log.ballast.spend(lambda: write_manifest(self._log.disk, self.directory, manifest))
             except OSError:
                 self.dropped_bytes -= first.size
                 self.dropped_records -= lost
@@ -149,7 +150,8 @@ class LaneBounds(LaneReader):
         """A segment's file is no longer the lane's: unlink it, or keep it for the next one of a `disk` lane."""
         try:
             ahead = self._log.maintenance.ahead
-            if self.needs_sync and isinstance(segment, RawSegment) and ahead.keeps(self.id):
+            recycled = self.needs_sync and isinstance(segment, RawSegment) and ahead.keeps(self.id)
+            if recycled and not self._log.ballast.low:
                 used = segment.path.with_name(f"{segment.path.stem}.used.tmp")
                 self._log.disk.rename(segment.path, used)
                 ahead.recycle(self.id, used)

@@ -29,7 +29,7 @@ from headrace import limits
 from headrace.core import _frames
 from headrace.core._frames import Tail
 from headrace.core._states import ShardStates
-from headrace.disk import write_all
+from headrace.disk import is_full, write_all
 from headrace.errors import Backpressure, Closed, Corrupt, Error, Fenced, StorageError
 from headrace.log.failpoints import reach
 from headrace.log.lane_bounds import LaneBounds
@@ -67,8 +67,8 @@ class LaneSegments(LaneBounds):
     """What a lane does with its files. The intake stands in lane.py."""
 
     __slots__ = (
-        "_callbacks", "_error", "_failures", "_fenced", "_flight", "_shift", "_states", "_sync_lock", "_topology", "_traces",
-        "_unnamed", "last_append_ns",
+        "_callbacks", "_error", "_failures", "_fenced", "_flight", "_rescue", "_shift", "_states", "_sync_lock", "_topology",
+        "_traces", "_unnamed", "last_append_ns",
     )  # fmt: skip
 
     def __init__(self, log: Log, lane_id: int, durability: str) -> None:
@@ -86,6 +86,7 @@ class LaneSegments(LaneBounds):
         ] = []  # (end, (shard, flags before)), not visible
         self._flight: SyncFlight | None = None
         self._unnamed = False  # the active segment's name may not be on the device
+        self._rescue = False  # whether the active segment takes positions only
         self.last_append_ns = 0
 
     # ---------------------------------------------------------------- opening
@@ -122,8 +123,7 @@ class LaneSegments(LaneBounds):
         """Start a new segment at the lane's end. Everything before is in sealed segments and, in a `disk` lane,
         on the device; the new one is there after its first sync. before: the tail whose ring may be used."""
         log = self._log
-        if bounded:
-            log.make_room(self, need)
+        room = log.make_room(self, need) if bounded else limits.segment_size_least
         base = self.end
         try:
             log.disk.make_directory(self.directory)
@@ -140,7 +140,7 @@ class LaneSegments(LaneBounds):
         )  # fmt: skip
         snapshot = encode_snapshot(self._states, self._producers, self._positions)
         path = self.directory / name_of(base)
-        size = self._segment_size(need)
+        size = max(min(self._segment_size(need), max(room, limits.segment_size_least)), need)
         tail = Tail(None if log.disk.native else log.disk, self._states)
         file = -1
         try:
@@ -162,18 +162,35 @@ class LaneSegments(LaneBounds):
             self._remove_unborn(path)
             raise self._unwritable(problem, f"a new segment {path.name}") from problem
         reach("roll.after_header")
-        self._next_size = min(4 * self._next_size, limits.segment_size_max)
+        if bounded:
+            self._next_size = min(4 * self._next_size, limits.segment_size_max)
         self._active = RawSegment(
             path, header, log.disk, end=None, file=file, table=tail.table, start_states=self._states.copy()
         )
         self._unnamed = self.needs_sync
         self._begun = [*self._begun[-1:], (log.clock.monotonic_ns(), base)]
+        self._rescue = not bounded
+        tail.closed = int(self._rescue)
         self._tail = tail
         self._bytes += HEADER_SIZE
         self.end = tail.written
         log.control.layout_changed(self.id, base)  # before: who sees the offset must see the file
         if not self.needs_sync:
             self._publish(tail.written)
+
+    def _begin_anyway(self, need: int, before: Tail | None = None) -> None:
+        """Start a segment for what must go on when there is no room: a small one that takes no records, on the
+        reserve if the disk is full."""
+        try:
+            self._begin(need, before=before)
+        except Backpressure:
+            self._log.ballast.ensure()
+            try:
+                self._begin(need, bounded=False, before=before)
+            except Backpressure:
+                if not self._log.ballast.release():
+                    raise
+                self._begin(need, bounded=False, before=before)
 
     def _create(self, path: Path, size: int) -> int:
         """A new segment file; for `disk` lanes one made ahead, or one as log/ahead.py says, made now."""
@@ -213,7 +230,7 @@ class LaneSegments(LaneBounds):
 
     def _unwritable(self, problem: OSError, what: str) -> Error:
         """The system's refusal in our words."""
-        if problem.errno in (28, 122):  # ENOSPC, EDQUOT
+        if is_full(problem):
             return Backpressure(
                 f"no space left on the device for {what} of lane {self.id}",
                 retry_after=1.0,
@@ -292,17 +309,19 @@ class LaneSegments(LaneBounds):
         self.end = end
         self._log.sealed(self)
 
-    def _roll(self, need: int) -> None:
+    def _roll(self, need: int, *, urgent: bool = False) -> None:
         """The active segment has no room for a group of `need` bytes: go on in a new one."""
         tail = self._tail
         assert tail is not None
+        if self._rescue and not urgent:
+            self._log.make_room(self, need)  # first: what takes positions stays while records are refused
         tail.closed = 1
         self._write_pending()
         reach("roll.before_settle")
         self._settle()
         reach("roll.after_settle")
         self._retire(tail.written)
-        self._begin(need, before=tail)
+        (self._begin_anyway if urgent else self._begin)(need, before=tail)
 
     def seal_idle(self, idle_ns: int) -> None:
         """End the active segment if nothing was appended for that long; gives the ring back."""
@@ -325,7 +344,7 @@ class LaneSegments(LaneBounds):
         start = tail.written
         reach("write.before")
         try:
-            end = tail.write()
+            end = self._write_tail(tail)
         except OSError as problem:
             self._fail_write(start, problem)
             return
@@ -333,6 +352,17 @@ class LaneSegments(LaneBounds):
         self.end = end
         if not self.needs_sync:
             self._publish(end)
+
+    def _write_tail(self, tail: Tail) -> int:
+        """Write; on the reserve where the disk is full and positions wait, or the segment ends."""
+        try:
+            return tail.write()
+        except OSError as problem:
+            urgent = tail.closed or any(positions for _, _, _, positions in self._traces)
+            if not is_full(problem) or not urgent or not self._log.ballast.release():
+                raise
+        tail.closed, self._rescue = 1, True  # what was given up is not for records
+        return tail.write()
 
     def _publish(self, end: int) -> None:
         """Let readers see everything before `end`: here a record becomes visible."""
@@ -515,7 +545,7 @@ class LaneSegments(LaneBounds):
         if self._active is None and len(self._segments) == 1:
             if self._error is not None or self._fenced:
                 return False
-            self._begin(0, bounded=False)
+            self._begin_anyway(0)
         if len(self._segments) < 2 and self._active is None:
             return False
         if len(self._segments) == 1:

@@ -5,6 +5,7 @@
     DIR/lock                     held (flock) by the one process that writes
     DIR/control                  what processes share in mapped memory (log/control.py)
     DIR/catalogue.sqlite         small facts (log/catalogue.py)
+    DIR/ballast                  space in reserve (log/ballast.py)
     DIR/lanes/<id>/manifest      log/manifest.py
     DIR/lanes/<id>/<base>.raw    log/segment.py
     DIR/lanes/<id>/<base>.cold   log/cold.py
@@ -27,6 +28,7 @@ from headrace import limits
 from headrace.clock import Clock, SystemClock
 from headrace.disk import FILE_SYSTEMS_ALLOWED, Disk, SystemDisk, file_system_of, write_all
 from headrace.errors import Backpressure, Closed, Error, LockedByOther, NotFound, StorageError, Unsupported
+from headrace.log.ballast import Ballast
 from headrace.log.catalogue import Catalogue
 from headrace.log.control import CLEAN, DIRTY, ControlFile
 from headrace.log.failpoints import reach
@@ -73,7 +75,10 @@ class Log:
         self.was_clean = self.control.clean
         self.reports: list[str] = []
         self.closed = False
-        self.catalogue = Catalogue(directory / "catalogue.sqlite", writer=writer)
+        self.ballast = Ballast(directory, disk)
+        self.catalogue = Catalogue(
+            directory / "catalogue.sqlite", writer=writer, make_room=self.ballast.ensure
+        )
         self.epoch = 0
         self.max_bytes = self.control.max_bytes
         if writer:
@@ -248,10 +253,10 @@ class Log:
                         sizes[int(entry.name)] = sum(file.stat().st_size for file in files)
         return sizes
 
-    def make_room(self, lane: LaneSegments, need: int) -> None:
+    def make_room(self, lane: LaneSegments, need: int) -> int:
         """Before a lane starts a segment for at least `need` bytes: drop or refuse by the limits.
 
-        Raises Backpressure when the store, the lane or the device is full.
+        Returns the bytes that there are. Raises Backpressure when the store, the lane or the device is full.
         """
         lane.keep_within(need)
         if self.size + need > self.max_bytes:
@@ -265,6 +270,7 @@ class Log:
                 f"{free} bytes are free on the device of {self.directory}; {limits.disk_free_least} are kept free",
                 retry_after=1.0,
             )
+        return min(self.max_bytes - self.size, free - limits.disk_free_least)
 
     def sealed(self, lane: LaneSegments) -> None:
         """A lane has a segment more that may be compressed."""

@@ -110,6 +110,8 @@ class Maintenance:
         """Compress every segment that does not have to wait."""
         while not self._stopping and self._compress_one():
             pass
+        if any(lane.size for lane in self._log.loaded_lanes()):
+            self._log.ballast.restore()
 
     @property
     def backlog(self) -> int:
@@ -138,7 +140,11 @@ class Maintenance:
             return False
         snapshot, last_crc, last_arrival_ms, epoch = end
         try:
-            path = write_cold(raw, snapshot, last_crc, last_arrival_ms, self._log.disk, self._codec, epoch)
+            path = self._log.ballast.spend(
+                lambda: write_cold(
+                    raw, snapshot, last_crc, last_arrival_ms, self._log.disk, self._codec or "", epoch
+                )
+            )
         except FileNotFoundError:
             if raw not in lane.raw_sealed():
                 return True  # dropped meanwhile

@@ -159,6 +159,8 @@ def decode_snapshot(body: bytes) -> tuple[ShardStates, dict[int, int], dict[byte
             at += 4 + size
     except struct.error as problem:
         raise ValueError(f"the snapshot is cut short: {problem}") from None
+    if at > len(body):
+        raise ValueError(f"the snapshot is cut short: {at - len(body)} bytes are missing")
     if at != len(body):
         raise ValueError(f"the snapshot has {len(body) - at} bytes too many")
     return states, producers, positions
@@ -237,7 +239,9 @@ class RawSegment:
         end = self._reach(visible)
         data = read_all(self._disk, self.file, end, HEADER_SIZE)
         _, _, positions = decode_snapshot(self.start_snapshot())
-        whole = _frames.check_frames(data, 0, self.salt, self.header.chain, False)[0]
+        whole, _, stop, state = _frames.check_frames(data, 0, self.salt, self.header.chain, False)
+        if whole < end:
+            raise self._broken(stop, state)
         for event in _frames.load_frames(data, 0, whole, self.salt, FrameTable(), None, 0):
             if event[0] == _frames.KIND_POSITION:
                 owner, payload = decode_position(event[7])
@@ -284,12 +288,17 @@ class RawSegment:
         previous = first["previous_crc"] if first else 0
         end, _, stop, state = _frames.check_frames(data, 0, self.salt, previous, False)
         if end < limit - start:
-            raise Corrupt(
-                f"{self.path}: {_frames.STATE_NAMES[state]} at byte {HEADER_SIZE + start + stop}",
-                hint="headrace verify shows what can be read",
-            )
+            raise self._broken(start + stop, state)
         _frames.load_frames(data, 0, end, self.salt, self._table, None, start)
         self._scanned = limit
+
+    def _broken(self, offset: int, state: int) -> Corrupt:
+        """What ended a walk over the frames too early, at this segment offset."""
+        what = _frames.STATE_NAMES[state] if state else "the frames end"
+        return Corrupt(
+            f"{self.path}: {what} at byte {HEADER_SIZE + offset}",
+            hint="headrace verify shows what can be read",
+        )
 
     def frames(
         self, shard: int, index: int, max_records: int, max_bytes: int, visible: int,

@@ -9,7 +9,6 @@ damage is what recovery calls damage (log/recovery.py); a tail that was never wh
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,8 @@ from pathlib import Path
 from headrace.core import _frames
 from headrace.core._frame_table import FrameTable
 from headrace.disk import Disk, SystemDisk, read_all
-from headrace.errors import Corrupt, NotFound
+from headrace.errors import Corrupt, NotFound, StorageError
+from headrace.log.catalogue import Catalogue
 from headrace.log.cold import ColdSegment
 from headrace.log.control import ControlFile
 from headrace.log.log import epoch_of, take_lock
@@ -91,21 +91,24 @@ def open_control(path: Path, report: Report) -> ControlFile | None:
 
 
 def check_catalogue(path: Path, report: Report) -> dict[int, str]:
-    """SQLite's own check; returns each lane's promise."""
+    """SQLite's own check and each row's checksum; returns each lane's promise."""
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
-            for (text,) in connection.execute("PRAGMA integrity_check"):
-                if text != "ok":
-                    report.damage(path, -1, text)
-            facts = connection.execute("SELECT value FROM documents WHERE kind = 'log' AND name = 'store'")
-            report.epoch = max((epoch_of(value) for (value,) in facts), default=0)
-            return dict(connection.execute("SELECT id, durability FROM lanes").fetchall())
-        finally:
-            connection.close()
-    except sqlite3.Error as problem:
-        report.damage(path, -1, f"the catalogue cannot be read: {problem}")
+        catalogue = Catalogue(path, writer=False, check=False)
+    except (Corrupt, StorageError) as problem:
+        report.damage(path, -1, problem.message)
         return {}
+    try:
+        for finding in catalogue.check():
+            report.damage(path, -1, finding)
+        facts = catalogue.get("log", "store")
+        report.epoch = epoch_of(facts) if facts is not None else 0
+        return catalogue.lanes()
+    except (Corrupt, StorageError) as problem:
+        if not any(finding.path == path for finding in report.findings):
+            report.damage(path, -1, problem.message)
+        return {}
+    finally:
+        catalogue.close()
 
 
 def check_lane(
