@@ -108,7 +108,11 @@ def main() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    log.close()
+    try:
+        log.close()
+    except (StorageError, Backpressure, Fenced):
+        if disk is None:
+            raise
 
 
 if __name__ == "__main__":
