@@ -60,6 +60,10 @@ def put(stream, records: list[tuple[str, str]], lock: threading.Lock) -> None:
         for text, key in records:
             entries.add(text, key)
         router, tickets, failures = stream.append_parts(entries)
+        for error in (failures or {}).values():
+            if not isinstance(error, StorageError | Backpressure | Fenced):  # nothing that a retry may mend
+                os.write(2, f"{error!r}\n".encode())
+                os._exit(3)
         shards, indexes = entries.shards(router).tolist(), entries.indexes.tolist()
         refused = {id(stream.lanes[ordinal]) for ordinal in failures or ()}
         for lane, ticket in tickets:
@@ -88,12 +92,22 @@ def put_forever(stream, number: int, seed: int, rounds: int, lock: threading.Loc
         put(stream, records, lock)
 
 
+def open_log(directory: str, disk: FlakyDisk | None) -> Log:
+    """The store; tried again where the disk fails in it."""
+    while True:
+        try:
+            return Log.open(directory, max_bytes=1 << 30, disk=disk)
+        except StorageError:
+            if disk is None:
+                raise
+
+
 def main() -> None:
     """Two streams, one for each promise, two threads each, and the store's own background work."""
     directory, seed, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     small_segments()
     disk = FlakyDisk(seed) if os.environ.get("CRASH_DISK") else None
-    log = Log.open(directory, max_bytes=1 << 30, disk=disk)
+    log = open_log(directory, disk)
     streams = Streams(log)
     lock = threading.Lock()
     threads = []
@@ -108,7 +122,11 @@ def main() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    log.close()
+    try:
+        log.close()
+    except (StorageError, Backpressure, Fenced):
+        if disk is None:
+            raise
 
 
 if __name__ == "__main__":

@@ -130,12 +130,14 @@ def kill_at(
     return outputs
 
 
-def kill_at_random(directory: Path, rounds: int, seed: int) -> int:
+def kill_at_random(directory: Path, rounds: int, seed: int, **environment: str) -> int:
     """Many lives over one store; returns how many records were acknowledged."""
     numbers = random.Random(seed)
     expected = Expected()
     for life in range(rounds):
-        output, code = run_child(directory, seed + life, rounds=100_000, kill_after=numbers.uniform(0.0, 0.3))
+        output, code = run_child(
+            directory, seed + life, rounds=100_000, kill_after=numbers.uniform(0.0, 0.3), **environment
+        )
         assert code == -signal.SIGKILL, output[-1000:]
         expected.take(output)
         if life % 5 == 4 or life == rounds - 1:

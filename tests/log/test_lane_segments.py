@@ -292,3 +292,36 @@ def test_a_failed_sync_fences_until_the_lane_was_read_again(tmp_path):
     assert put(lane, router, [(0, "k", b"retried")])[0][0] == 1
     assert read_shard(lane, 0) == [(0, "k", b"a"), (1, "k", b"retried")]
     log.close()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 1.0])
+def test_a_store_killed_after_a_write_that_failed_with_bytes_in_the_file_is_not_called_damaged(
+    tmp_path, durability, share
+):
+    """The system may have taken a part of what it refused: none of it may look like something behind a hole."""
+
+    class Torn(SystemDisk):
+        native, failing = False, False
+
+        def pwrite(self, file, data, position):
+            if self.failing:
+                self.failing = False
+                super().pwrite(file, data[: int(len(data) * share)], position)
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().pwrite(file, data, position)
+
+    disk = Torn()
+    log = Log.open(tmp_path / "s", disk=disk, background=False)
+    lane, router = log.create_lane(durability), router_of(2)
+    put(lane, router, [(0, "k", b"a"), (1, "k", b"b")])
+    tickets = [lane.append(entries_of([(n % 2, "k", bytes(300))], router), router, 0) for n in range(9)]
+    disk.failing = True
+    with pytest.raises(StorageError):
+        lane.commit(tickets[0])
+    os.close(log._lock_file)  # as if the process had ended here
+    log = Log.open(tmp_path / "s", background=False)
+    lane = log.lane(lane.id)
+    assert read_shard(lane, 0) == [(0, "k", b"a")]
+    assert not [report for report in log.reports if "follows" in report]
+    assert put(lane, router, [(0, "k", b"again")])[0][0] == 1
+    log.close()

@@ -394,7 +394,7 @@ class LaneSegments(LaneBounds):
         low, high = cut + self._shift, tail.appended + self._shift
         self._note_failure(low, high, error)
         self._shift = high + 1 - cut  # tickets to come lie above those that failed
-        torn = tail.written - cut
+        framed = tail.appended - cut
         if cut <= active.base:
             self._bury(active)
             return
@@ -403,11 +403,7 @@ class LaneSegments(LaneBounds):
         self._traces.clear()
         reach("fail.before_zero")
         try:
-            # From the back: if we are killed meanwhile, what is left is a beginning, never a hole before frames.
-            step = 1 << 20
-            for start in reversed(range(0, torn + 1, step)):
-                zeroes = bytes(min(torn + _frames.HEADER_SIZE - start, step))
-                write_all(self._log.disk, active.file, zeroes, HEADER_SIZE + cut - active.base + start)
+            self._zero(active, cut, framed)
         except OSError:
             pass  # the next segment's base says the same
         reach("fail.after_zero")
@@ -424,6 +420,15 @@ class LaneSegments(LaneBounds):
         self._bytes -= HEADER_SIZE
         self._remove_unborn(active.path)
         self._log.control.layout_changed(self.id, self.end)
+
+    def _zero(self, active: RawSegment, cut: int, framed: int) -> None:
+        """Zero what a failed write may have left: all that it was handed, for the system may have taken more than
+        it told. From the back: if we are killed meanwhile, what is left is a beginning, never a hole before frames."""
+        step, start = 1 << 20, HEADER_SIZE + cut - active.base
+        there = self._log.disk.size(active.path) - start  # the file does not grow: there may be no room
+        torn = min(framed + _frames.HEADER_SIZE, there)
+        for offset in reversed(range(0, torn, step)):
+            write_all(self._log.disk, active.file, bytes(min(torn - offset, step)), start + offset)
 
     def _note_failure(self, low: int, high: int, error: Error) -> None:
         """Remember which tickets failed. When there are too many failures, the oldest are joined, so that a
