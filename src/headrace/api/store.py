@@ -130,7 +130,8 @@ class Store:
         """Whether this process writes the store's files; otherwise it joined the one that does."""
         return self._log.writer
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise Closed or ForkedError where the store cannot be used any more."""
         if self._dead is not None:
             raise (
                 ForkedError(self._dead, hint="open the store again in the child")
@@ -165,7 +166,7 @@ class Store:
         What is given here counts only when the stream is made; a later call that asks for another
         number of shards, promise or limit raises InvalidArgument instead of ignoring it.
         """
-        self._check()
+        self.check()
         options = _options(retention, max_bytes, on_full, durability, record_size_max)
         try:
             inner = self.inner.stream(name)
@@ -194,12 +195,12 @@ class Store:
 
     def streams(self) -> list[Stream]:
         """All streams, by name."""
-        self._check()
+        self.check()
         return [self.stream(inner.name, create=False) for inner in self.inner.list()]
 
     def delete(self, name: str) -> None:
         """Delete a stream and everything in it."""
-        self._check()
+        self.check()
         self._do("delete", name=name)
         self._streams.pop(name, None)
 
@@ -231,7 +232,7 @@ class Store:
         """
         from headrace.analytics import open_query
 
-        self._check()
+        self.check()
         made = open_query(
             query, self.inner, start=start, until=until, name=name, dialect=dialect, sources=sources,
             idle_micros=None if idle is None else int(_seconds(idle) * 1e6), clock=self._log.clock,
@@ -288,7 +289,7 @@ class Store:
                 shutil.rmtree(self.path, ignore_errors=True)
 
     def __enter__(self) -> Store:
-        self._check()
+        self.check()
         return self
 
     def __exit__(self, *failure: object) -> None:

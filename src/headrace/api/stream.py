@@ -51,7 +51,7 @@ class Stream:
 
     def _fresh(self) -> None:
         """In a process that joined: see what the writer changed."""
-        self._store._check()
+        self._store.check()
         if not self._store.writer:
             self._inner.streams.refresh(self._inner)
         if self._inner.deleted:
@@ -59,7 +59,7 @@ class Stream:
 
     @property
     def _putter(self) -> Any:
-        self._store._check()
+        self._store.check()
         if self._put_through is None:
             self._put_through = self._store._putter(self._inner)
         return self._put_through
@@ -75,12 +75,15 @@ class Stream:
         where the store is full, StorageError.
         """
         putter = self._putter
-        entries = self._entries()
+        entries = self._take_entries()
         try:
             entries.add(data, key, hash_key, record_size_max=putter.record_size_max)
-            _, (shards, ordinals, arrivals) = putter.put(entries, 0.0)
+            _, (shards, ordinals, arrivals), refusal = putter.put(entries, 0.0)
         finally:
             entries.clear()
+            self._local.entries = entries
+        if refusal is not None:
+            raise refusal.error()
         shard = int(shards[0])
         return Position(shard, int(ordinals[0]), int(arrivals[0]), putter.created_s(shard))
 
@@ -89,8 +92,9 @@ class Stream:
 
         data: a list of what `put` takes or of (key, data) pairs, a numpy array of S, V, U or 2-D uint8, or
         an Arrow binary or string array. keys: a list or array as long, one str for all, or None. Blocks
-        while the store is full, up to `timeout` seconds, and then raises Backpressure with `.accepted` (a
-        bool array) and `.retry_after`: never a silent partial success.
+        while the store is full, up to `timeout` seconds in all (None: for ever), and then raises Backpressure
+        with `.accepted` (a bool array, as long as the call) and `.retry_after`; a StorageError has `.accepted`,
+        too. Never a silent partial success; putting `~accepted` again, in its order, reorders nothing.
         """
         putter = self._putter
         entries = Entries()
@@ -98,41 +102,46 @@ class Stream:
         if not entries.count:
             shards, ordinals, arrivals = _nothing()
             return Positions(shards, ordinals, arrivals, {})
-        _, places = putter.put(entries, timeout)
+        _, places, refusal = putter.put(entries, timeout)
+        if refusal is not None:
+            raise refusal.error()
         return Positions(places[0], places[1], places[2], _Created(putter))
 
-    def _entries(self) -> Entries:
-        """This thread's entries, to spare an allocation a put."""
+    def _take_entries(self) -> Entries:
+        """This thread's entries, to spare an allocation a put; others if they are in use (a signal handler)."""
         entries: Entries | None = getattr(self._local, "entries", None)
-        if entries is None:
-            entries = self._local.entries = Entries()
-        return entries
+        self._local.entries = None
+        return Entries() if entries is None else entries
 
     def producer(
         self,
         *,
         linger: str | float = "5ms",
         max_batch: int = 500,
+        ordered: bool = True,
         max_pending_bytes: int | str = "64MiB",
         timeout: float = 30,
     ) -> Producer:
         """For many small puts: batches by count, bytes and time; `put` returns an Ack.
 
-        Records of one shard keep the order of their puts, also where some had to be tried again.
+        Where a batch was taken in part, only what was refused is tried again.
 
         Args:
             linger: how long a batch that does not fill waits.
             max_batch: records a batch.
-            max_pending_bytes: what may wait to become durable; a put beyond it blocks.
-            timeout: seconds during which a record that is refused for lack of room is tried again.
+            ordered: later records of a shard wait for those that are tried again, so that they keep the
+                order of their puts; False: they go ahead.
+            max_pending_bytes: what may wait for room or to become durable; a put beyond it blocks.
+            timeout: seconds during which a record that finds no room is tried again.
         """
         from headrace.api.producer import Producer
 
-        self._store._check()
+        self._store.check()
         producer = Producer(
             self._putter,
             linger=linger,
             max_batch=max_batch,
+            ordered=ordered,
             max_pending_bytes=max_pending_bytes,
             timeout=timeout,
         )
