@@ -59,16 +59,6 @@ def test_a_forgotten_store_warns(tmp_path):
     assert any(issubclass(w.category, ResourceWarning) and "was not closed" in str(w.message) for w in caught)
 
 
-def test_import_costs_little_beyond_numpy(run_python):
-    code = "import numpy, time; t = time.perf_counter(); import headrace; print(time.perf_counter() - t)"
-    done = run_python(code)
-    assert done.returncode == 0, done.stderr
-    loaded = run_python(
-        "import sys, headrace; print([m for m in ('sqlite3', 'msgspec', 'sqlglot', 'uvloop') if m in sys.modules])"
-    )
-    assert loaded.stdout.strip() == "[]"
-
-
 def test_another_process_reads_puts_and_follows(store, run_python):
     stream = store.stream("s", shards=2)
     stream.put(b"from the writer", "k")

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import pickle
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -139,3 +141,110 @@ def test_a_full_store_blocks_then_says_which_records_it_took(tmp_path):
         assert not caught.value.accepted.any()
         assert caught.value.retry_after > 0
         assert len(stream.read()) % 100 == 0
+
+
+def test_sequence_numbers_are_those_of_the_service(store):
+    stream = store.stream("s", shards=2)
+    first = stream.put(b"a", "k1")
+    stream.put_many([b"b", b"c"], ["k2", "k3"])
+    batch = stream.read()
+    assert batch.sequence_numbers.dtype == object
+    assert first.sequence_number in batch.sequence_numbers.tolist()
+    for number, data in zip(batch.sequence_numbers, batch.data, strict=True):
+        assert data in stream.read(number).data
+    tail = [n for found in stream.tail("earliest", max_wait=0.0) for n in found.sequence_numbers]
+    assert sorted(tail) == sorted(batch.sequence_numbers)
+    again = pickle.loads(pickle.dumps(batch[1:]))
+    assert again.sequence_numbers.tolist() == batch.sequence_numbers[1:].tolist()
+
+
+def test_a_table_becomes_a_record_a_row(store):
+    stream = store.stream("s", shards=2)
+    frame = pl.DataFrame({"host": ["a", "b", None], "cpu": [1.5, None, 2.0], "n": [1, 2, 3]})
+    positions = stream.put_table(frame, key="host")
+    assert len(positions) == 3
+    batch = stream.read()
+    assert sorted(batch.data) == [
+        b'{"host":"a","cpu":1.5,"n":1}', b'{"host":"b","cpu":null,"n":2}', b'{"host":null,"cpu":2.0,"n":3}',
+    ]  # fmt: skip
+    assert {r.data[:11]: r.key for r in batch}[b'{"host":"a"'] == "a"
+    again = store.stream("again")
+    again.put_table(batch.columns("host", "n"))
+    assert sorted(again.read().data)[0] == b'{"host":"a","n":1}'
+    with pytest.raises(headrace.InvalidArgument, match="no column 'hots' for the key; there are 'host'"):
+        stream.put_table(frame, key="hots")
+
+
+def test_a_table_that_finds_no_room_says_which_rows_it_took(store, crowd):
+    stream = store.stream("s")
+    chunks = [pa.record_batch({"n": range(i, i + 10)}) for i in range(0, 40, 10)]
+    calls = []
+    put_many = stream.put_many
+
+    def count(data, keys=None, *, timeout=30):
+        calls.append(len(data))
+        crowd.full = {0} if len(calls) == 3 else set()
+        return put_many(data, keys, timeout=timeout)
+
+    stream.put_many = count
+    with pytest.raises(headrace.Backpressure) as caught:
+        stream.put_table(pa.Table.from_batches(chunks), timeout=0.02)
+    assert caught.value.accepted.tolist() == [True] * 10 + [False] * 30
+    assert len(stream.read()) == 10
+
+
+def test_the_schema_is_found_by_looking(store):
+    stream = store.stream("s", shards=2)
+    with pytest.raises(headrace.NotFound, match="holds no record that is a JSON object"):
+        stream.schema()
+    stream.put_many([{"host": "a", "cpu": 1.5, "n": 1, "up": True}] * 10)
+    assert dict(stream.schema()) == {"host": "VARCHAR", "cpu": "DOUBLE", "n": "BIGINT", "up": "BOOLEAN"}
+
+
+def test_info_tells_what_is_there(store):
+    stream = store.stream("s", shards=2, max_bytes="64MiB", retention="48h")
+    empty = stream.info
+    assert (empty.records, empty.nbytes, empty.oldest) == (0, 0, None)
+    before = datetime.datetime.now(datetime.UTC)
+    stream.put_many([b"x" * 100] * 50)
+    info = stream.info
+    assert (info.name, info.shards, info.records, info.retention_hours) == ("s", 2, 50, 48)
+    assert (info.max_bytes, info.on_full, info.durability) == (64 << 20, "throttle", "process")
+    assert info.nbytes > 5000
+    assert abs(info.oldest - before) < datetime.timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("turnovers", [100, pytest.param(1000, marks=pytest.mark.long)])
+def test_what_was_read_outlives_every_turnover(store, turnovers):
+    """A batch owns its bytes: nothing that happens to the log changes it, nor what was made of it.
+
+    Method: a stream that holds little drops its oldest file again and again; the first batch, a slice, its
+    arrays and an Arrow table over its bytes are compared with what they were.
+    """
+    stream = store.stream("s", max_bytes="1MiB", on_full="drop_oldest")
+    want = [b"first %d" % i for i in range(100)]
+    stream.put_many(want, "k")
+    batch = stream.read()
+    part, lengths, table = batch[10:20], batch.lengths, pa.table(batch)
+    lane = store.inner.stream("s").lanes[0]
+    names, filling = set(), b"z" * 262_000
+    for _ in range(turnovers + 10):
+        stream.put(filling, "k")
+        names.update(path.name for path in lane.directory.glob("0*"))
+    assert len(names) > turnovers
+    assert stream.read()[0].ordinal >= turnovers
+    assert batch.data == want
+    assert part.data == want[10:20]
+    assert lengths.tolist() == [len(data) for data in want]
+    assert table["data"].to_pylist() == want
+
+
+def test_a_reader_in_hand_says_that_the_store_was_closed(tmp_path):
+    store = headrace.open(tmp_path / "s")
+    stream = store.stream("s")
+    stream.put_many([b"x" * 1000] * 20)
+    batches = stream.batches(max_bytes=1000)
+    next(batches)
+    store.close()
+    with pytest.raises(headrace.Closed):
+        list(batches)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from headrace.analytics import Query
     from headrace.api.local_server import LocalServer
     from headrace.api.producer import Producer
+    from headrace.api.serving import Server
     from headrace.clock import Clock
     from headrace.streams import Stream as InnerStream
 
@@ -109,6 +110,7 @@ class Store:
         self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
         self._queries: weakref.WeakSet[Query] = weakref.WeakSet()
         self._streams: dict[str, Stream] = {}
+        self._servers: list[Server] = []
         self.inner = streams or Streams(log, clock=log.clock, defaults=StreamDefaults(durability=durability))
         self._server: LocalServer | None = None
         self._client: LocalClient | None = None
@@ -240,6 +242,26 @@ class Store:
         self._queries.add(made)
         return made
 
+    # --- serving ---
+
+    def serve(self, host: str = "127.0.0.1", port: int = 0) -> Server:
+        """Serve this store to Kinesis and Firehose clients, from a thread of this process, until it is stopped.
+
+        port: 0 takes a free one. Returns when requests are answered. Raises AddressInUse, and LockedByOther
+        where another process writes the store: then that one is to serve it.
+
+            with store.serve() as server:
+                kinesis = boto3.client("kinesis", **server.boto3())
+        """
+        from headrace.api.serving import Server
+
+        self.check()
+        if not self._log.writer:
+            raise LockedByOther(f"{self.path} is written by another process", hint="serve it from there")
+        server = Server(self._log, self.inner, host, port)
+        self._servers.append(server)
+        return server
+
     def _must_write(self) -> None:
         if not self._log.writer:
             raise LockedByOther(f"{self.path} is open for reading only here", hint="leave out mode='read'")
@@ -266,6 +288,7 @@ class Store:
         self._producers.add(producer)
 
     def forget(self, producer: Any) -> None:
+        """A producer that was closed."""
         self._producers.discard(producer)
 
     def close(self) -> None:
@@ -273,6 +296,8 @@ class Store:
         if self._dead is not None:
             return
         try:
+            for server in self._servers:
+                server.stop()
             for query in list(self._queries):
                 query.close()
             for producer in list(self._producers):

@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from headrace.api.position import Position, Positions, Start, start_of
+from headrace.api.stream_info import ShardTimes, StreamInfo, stream_info
+from headrace.api.table import put_table
 from headrace.api.tail import Tail
 from headrace.config import parse_size
 from headrace.core._batch import RecordBatch
 from headrace.core._entries import Entries
+from headrace.errors import NotFound
 from headrace.streams import StreamReader
 
 if TYPE_CHECKING:
+    from headrace.analytics import Schema
     from headrace.api.producer import Producer
     from headrace.api.store import Store
     from headrace.streams import Stream as InnerStream
@@ -29,6 +33,7 @@ class Stream:
         self._inner = inner
         self._local = threading.local()
         self._put_through: Any = None
+        self._shard_times = ShardTimes(inner)
 
     @property
     def name(self) -> str:
@@ -37,6 +42,12 @@ class Stream:
     @property
     def arn(self) -> str:
         return self._inner.arn
+
+    @property
+    def info(self) -> StreamInfo:
+        """Records, bytes and settings, as they are now."""
+        self._fresh()
+        return stream_info(self._inner)
 
     @property
     def shards(self) -> int:
@@ -101,11 +112,20 @@ class Stream:
         entries.extend(data, keys, record_size_max=putter.record_size_max)
         if not entries.count:
             shards, ordinals, arrivals = _nothing()
-            return Positions(shards, ordinals, arrivals, {})
+            return Positions(shards, ordinals, arrivals, self._shard_times)
         _, places, refusal = putter.put(entries, timeout)
         if refusal is not None:
             raise refusal.error()
-        return Positions(places[0], places[1], places[2], _Created(putter))
+        return Positions(places[0], places[1], places[2], self._shard_times)
+
+    def put_table(self, table: Any, *, key: str | None = None, timeout: float | None = 30) -> Positions:
+        """Put a record of JSON for each row of a table; returns when all are as durable as promised.
+
+        table: any object with `__arrow_c_stream__` or `__arrow_c_array__` (polars, pandas, pyarrow, DuckDB,
+        Columns, Query). Members stand in the order of the columns. key: the column, of strings or integers,
+        whose value is the partition key; without it rows are spread evenly. Else like `put_many`.
+        """
+        return put_table(self, table, key, timeout)
 
     def _take_entries(self) -> Entries:
         """This thread's entries, to spare an allocation a put; others if they are in use (a signal handler)."""
@@ -179,8 +199,13 @@ class Stream:
                 **ends,
                 **{number: min(ends.get(number, 0), index) for number, index in stop.positions.items()},
             }
-        size = parse_size(max_bytes)
-        return _until(reader, ends, size)
+        return self._until(reader, ends, parse_size(max_bytes))
+
+    def _until(self, reader: StreamReader, ends: dict[int, int], max_bytes: int) -> Iterator[RecordBatch]:
+        for batch in _until(reader, ends, max_bytes):
+            batch.created = self._shard_times
+            yield batch
+            self._store.check()
 
     def read(
         self,
@@ -213,7 +238,22 @@ class Stream:
 
         max_wait: end after so many seconds without a record.
         """
-        return Tail(self._reader(start, shard), self._store, max_wait)
+        return Tail(self._reader(start, shard), self._store, self._shard_times, max_wait)
+
+    def schema(self, sample: int = 1000) -> Schema:
+        """The columns that SQL finds in the records: name to type, with notes on what was guessed.
+
+        Looks at up to `sample` of the first records, as many of each shard. Raises NotFound where no record
+        is a JSON object.
+        """
+        from headrace.analytics import Schema
+        from headrace.analytics.discovery import discover
+
+        shards = [shard.number for shard in self._inner.shards]
+        found = discover([self.read(limit=max(sample // len(shards), 1), shard=number) for number in shards])
+        if found is None:
+            raise NotFound(f"stream {self.name} holds no record that is a JSON object")
+        return Schema({name: field.type for name, field in found.fields.items()}, found.notes)
 
     # --- shards ---
 
@@ -245,16 +285,6 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"Stream({self.name!r}, {self._inner.table.open_count} open shards, {self.durability})"
-
-
-class _Created(dict[int, int]):
-    """Creation times of shards, looked up when asked for."""
-
-    def __init__(self, putter: Any) -> None:
-        self._putter = putter
-
-    def get(self, shard: int, default: Any = 0) -> Any:
-        return self._putter.created_s(shard)
 
 
 def _stream_of(store: Store, name: str) -> Stream:

@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from headrace.core._batch import RecordBatch
@@ -33,9 +33,12 @@ TURN_S = 0.002  # how often the thread looks at the readers that it does not sle
 class Tail:
     """Made by `Stream.tail`. Each batch holds records of one shard."""
 
-    def __init__(self, reader: StreamReader, store: Store, max_wait: float | None) -> None:
+    def __init__(
+        self, reader: StreamReader, store: Store, created: Mapping[int, int], max_wait: float | None
+    ) -> None:
         self._reader = reader
         self._store = store
+        self._created = created
         self._max_wait = max_wait
         self._ready: deque[RecordBatch] = deque()
 
@@ -48,7 +51,11 @@ class Tail:
         self._store.check()
         if not self._ready:
             self._ready.extend(self._reader.poll())
-        return self._ready.popleft() if self._ready else None
+        if not self._ready:
+            return None
+        batch = self._ready.popleft()
+        batch.created = self._created
+        return batch
 
     def __iter__(self) -> Iterator[RecordBatch]:
         return self
