@@ -8,7 +8,6 @@ is held from the look at the open batch to the append. Framing costs nothing unt
 
 cimport cython
 
-import asyncio
 import threading
 
 
@@ -105,6 +104,8 @@ cdef class Ack:
         return None
 
     def __await__(self):
+        import asyncio
+
         loop = asyncio.get_running_loop()
         future = loop.create_future()
 

@@ -172,7 +172,7 @@ class Stream:
 
     def _reader(self, start: Start, shard: int | str | None) -> StreamReader:
         self._fresh()
-        only = None if shard is None else [_number(shard)]
+        only = None if shard is None else [self._number(shard)]
         return StreamReader(self._inner, start_of(start, self._inner), only)
 
     def _ends(self) -> dict[int, int]:
@@ -260,7 +260,7 @@ class Stream:
     def split(self, shard: int | str, at: int | None = None) -> tuple[int, int]:
         """Close a shard and open two; `at` is the first hash key of the second, the middle by default."""
         self._fresh()
-        number = _number(shard)
+        number = self._number(shard)
         found = self._inner.table.shard(number)
         at = (found.start + found.end + 1) // 2 if at is None else at
         first, second = self._store._do("split", name=self.name, shard=number, at=str(at))
@@ -270,7 +270,8 @@ class Stream:
     def merge(self, shard: int | str, adjacent: int | str) -> int:
         """Close two shards of neighbouring ranges and open one."""
         self._fresh()
-        child = self._store._do("merge", name=self.name, shard=_number(shard), adjacent=_number(adjacent))
+        one, other = self._number(shard), self._number(adjacent)
+        child = self._store._do("merge", name=self.name, shard=one, adjacent=other)
         self._fresh()
         return int(child)
 
@@ -279,6 +280,17 @@ class Stream:
         self._fresh()
         self._store._do("scale", name=self.name, shards=shards)
         self._fresh()
+
+    def _number(self, shard: int | str) -> int:
+        """A shard's number from its number or id; NotFound where there is none."""
+        count = self._inner.table.count
+        digits = shard.removeprefix("shardId-") if isinstance(shard, str) else str(shard)
+        if not digits.isascii() or not digits.isdigit() or int(digits) >= count:
+            raise NotFound(
+                f"stream {self.name} has no shard {shard!r}",
+                hint=f"it has shardId-{0:012d}" + (f" to shardId-{count - 1:012d}" if count > 1 else ""),
+            )
+        return int(digits)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_stream_of, (self._store, self.name))
@@ -289,11 +301,6 @@ class Stream:
 
 def _stream_of(store: Store, name: str) -> Stream:
     return store.stream(name, create=False)
-
-
-def _number(shard: int | str) -> int:
-    """A shard's number from its number or id."""
-    return int(shard.removeprefix("shardId-")) if isinstance(shard, str) else shard
 
 
 def _nothing() -> tuple[Any, Any, Any]:

@@ -10,7 +10,6 @@ while a loop waits.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import threading
@@ -96,6 +95,8 @@ class _Waiter:
 
     async def wait(self, reader: StreamReader, timeout: float | None) -> None:
         """Return when the reader may find something, or the time is over."""
+        import asyncio  # 30 ms that plain programs do not pay
+
         loop, event = asyncio.get_running_loop(), asyncio.Event()
 
         def tell() -> None:
