@@ -139,6 +139,9 @@ class DemoRun:
             "archive_bytes": archive.stored,
             "compression": round(archive.ratio, 2),
             "shards": {shard: records for shard, (records, _) in sorted(ledger.by_shard.items())},
+            "shards_put_ms_p99": {
+                shard: round(ledger.quantile(0.99, shard) * 1e3, 3) for shard in sorted(ledger.by_shard)
+            },
             "metrics": dict(sorted(ledger.by_metric.items())),
             "checks": {name: {"holds": holds, "says": text} for name, (holds, text) in verdicts.items()},
             "directory": str(self.server.directory),
@@ -156,7 +159,7 @@ class DemoRun:
         )
         candidates = [
             ("tail", f"headrace tail {STREAM} -n 5 --store {where}"),
-            ("sql", f'headrace sql --store {where} "{query.replace("`", chr(92) + "`")}"'),
+            ("sql", f'headrace sql --store {where} --until latest "{query.replace("`", chr(92) + "`")}"'),
             ("serve", f"headrace serve {where} --config {shlex.quote(str(self.server.config))}"),
         ]
         lines = [line for command, line in candidates if command in have]

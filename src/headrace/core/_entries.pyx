@@ -383,7 +383,7 @@ cdef class Entries:
         cdef Py_ssize_t i, first = self.count
         cdef ArrowValues values = ArrowValues(data, "data")
         cdef hr_entry *entry
-        self.reserve(first + values.count)
+        self.reserve(max(first + values.count, 1))
         entry = self.entry + first
         for i in range(values.count):
             begin(entry + i)
