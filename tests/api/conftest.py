@@ -11,7 +11,7 @@ import pytest
 
 import headrace
 from headrace.errors import Backpressure
-from headrace.log.lane import Lane
+from headrace.streams import stream as inner
 
 
 class Crowd:
@@ -24,15 +24,23 @@ class Crowd:
         self.full: set[int] = set()
         self.error: Exception = Backpressure("no room", retry_after=0.01)
         self.refusals = 0
-        append = Lane.append
+        append_lanes = inner.append_lanes
 
-        def crowded(lane, entries, router, ordinal=0, **rest):
-            if lane in store.inner.stream("s").lanes and ordinal in self.full:
-                self.refusals += 1
-                raise self.error
-            return append(lane, entries, router, ordinal, **rest)
+        def crowded(entries, router, lanes, clock, framed):
+            if lanes[0] not in store.inner.stream("s").lanes or not self.full:
+                return append_lanes(entries, router, lanes, clock, framed)
+            tickets, failures, refused = [], {}, 0
+            for ordinal, positions in enumerate(entries.lanes):
+                if len(positions) and ordinal in self.full:
+                    self.refusals += 1
+                    failures[ordinal] = self.error
+                    refused += len(positions)
+                elif len(positions):
+                    framed[ordinal] = lanes[ordinal].append(entries, router, ordinal)
+                    tickets.append((lanes[ordinal], framed[ordinal]))
+            return tickets, failures or None, refused
 
-        monkeypatch.setattr(Lane, "append", crowded)
+        monkeypatch.setattr(inner, "append_lanes", crowded)
 
 
 @pytest.fixture

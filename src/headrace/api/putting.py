@@ -167,6 +167,7 @@ class DirectPutter:
                 try:
                     lane.commit(ticket)
                 except Error as error:
+                    failures = failures or {}
                     failures[self._inner.lanes.index(lane)] = error
         places: Places = (entries.shards(router), entries.indexes, entries.arrivals)
         tickets: Tickets = [] if wait else [(lane, ticket, _ALL) for lane, ticket in offsets]
