@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import time
+
 
 def test_lines_go_in_and_come_out(cli, where):
     lines = "".join(f"line {i} ü\n" for i in range(1200)).encode()
@@ -85,3 +89,27 @@ def test_a_file_has_a_bar_on_standard_error_at_a_terminal(cli, tmp_path):
     assert code == 0
     assert "MiB" in shown
     assert "200,000 records put into s" in shown
+
+
+def test_ctrl_c_says_how_far_it_came(cli):
+    cli.run("streams", "create", "s", *cli.store)
+    child = subprocess.Popen(
+        [*cli.COMMAND, "put", "s", "--rate", "100", *cli.store],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environ,
+    )  # fmt: skip
+    assert child.stdin is not None
+    try:
+        child.stdin.write(b"line\n" * 5000)
+        child.stdin.flush()
+        end = time.monotonic() + 20
+        while not cli.run("tail", "s", "-n", "1", *cli.store).stdout:
+            assert time.monotonic() < end
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate(timeout=20)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == 130
+    (line,) = said.decode().splitlines()
+    records = len(cli.run("tail", "s", "--from", "earliest", "-o", "raw", *cli.store).stdout.splitlines())
+    assert line == f"ended early: {records:,} records put into s"

@@ -74,6 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
                 sender.send(batch)
                 sender.keyless += sum(key is None for key, _, _ in batch)
                 pace(sender.sent, arguments.rate)
+    except BaseException:
+        note(f"ended early: {sender.sent - sender.failed:,} records put into {arguments.stream}")
+        raise
     finally:
         sender.close()
     note(f"{sender.sent - sender.failed:,} records put into {arguments.stream}")
