@@ -45,6 +45,14 @@ def test_what_the_program_holds_stays_collectable(store):
         assert gc.get_freeze_count() == 0
 
 
+def test_a_store_is_served_once_at_a_time(store):
+    for _ in range(2):
+        with store.serve() as server:
+            with pytest.raises(headrace.AlreadyExists, match=f"is served at {server.url}"):
+                store.serve()
+            assert store.stream("s", shards=1).put(b"x", "k")
+
+
 def test_closing_the_store_stops_its_servers(tmp_path):
     store = headrace.open(tmp_path / "s")
     server = store.serve()

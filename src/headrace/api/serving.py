@@ -29,6 +29,11 @@ class Server:
         """The port, also where 0 was asked for."""
         return int(self._thread.port)
 
+    @property
+    def running(self) -> bool:
+        """Whether it was not stopped yet."""
+        return self._thread.running
+
     def boto3(self) -> dict[str, str]:
         """Arguments for boto3.client: endpoint, region, and credentials that the server does not look at."""
         return self._thread.boto3()

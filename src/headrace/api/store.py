@@ -110,7 +110,7 @@ class Store:
         self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
         self._queries: weakref.WeakSet[Query] = weakref.WeakSet()
         self._streams: dict[str, Stream] = {}
-        self._servers: list[Server] = []
+        self._served: Server | None = None
         self.inner = streams or Streams(log, clock=log.clock, defaults=StreamDefaults(durability=durability))
         self._server: LocalServer | None = None
         self._client: LocalClient | None = None
@@ -247,8 +247,8 @@ class Store:
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> Server:
         """Serve this store to Kinesis and Firehose clients, from a thread of this process, until it is stopped.
 
-        port: 0 takes a free one. Returns when requests are answered. Raises AddressInUse, and LockedByOther
-        where another process writes the store: then that one is to serve it.
+        port: 0 takes a free one. Returns when requests are answered. Raises AddressInUse; AlreadyExists while
+        it is served; LockedByOther where another process writes the store: then that one is to serve it.
 
             with store.serve() as server:
                 kinesis = boto3.client("kinesis", **server.boto3())
@@ -258,9 +258,10 @@ class Store:
         self.check()
         if not self._log.writer:
             raise LockedByOther(f"{self.path} is written by another process", hint="serve it from there")
-        server = Server(self._log, self.inner, host, port)
-        self._servers.append(server)
-        return server
+        if self._served is not None and self._served.running:
+            raise AlreadyExists(f"the store is served at {self._served.url}", hint="stop that server first")
+        self._served = Server(self._log, self.inner, host, port)
+        return self._served
 
     def _must_write(self) -> None:
         if not self._log.writer:
@@ -296,8 +297,8 @@ class Store:
         if self._dead is not None:
             return
         try:
-            for server in self._servers:
-                server.stop()
+            if self._served is not None:
+                self._served.stop()
             for query in list(self._queries):
                 query.close()
             for producer in list(self._producers):

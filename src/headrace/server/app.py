@@ -211,6 +211,11 @@ class ServerThread:
         """The endpoint URL for clients."""
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread is there."""
+        return self._thread.is_alive()
+
     def boto3(self) -> dict[str, str]:
         """Arguments for boto3.client: endpoint, region, and credentials that the server does not look at."""
         return {
