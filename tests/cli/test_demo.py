@@ -174,7 +174,7 @@ def test_at_a_terminal_it_shows_shards_windows_and_objects_and_fits(cli, tmp_pat
     )
     assert code == 0, shown
     lines = [re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", line) for line in re.split(r"[\r\n]+", shown)]
-    screen = [line for line in lines if not re.match(r"\d|ok|  headrace|The records", line)]
+    screen = [line for line in lines if not re.match(r"\d|ok|  \S*headrace|  .*python|The records", line)]
     assert max(map(len, screen)) <= columns
     for word in ("records/s", "MB/s", "put p50", "p99", "shardId-000000000000", "TUMBLE 5 s (flink)"):
         assert any(word in line for line in screen), word
@@ -183,7 +183,7 @@ def test_at_a_terminal_it_shows_shards_windows_and_objects_and_fits(cli, tmp_pat
         re.search(r"delivered [\d,]+ records in \d+ gzip objects?, .* times smaller", line) for line in screen
     )
     assert sum(line.startswith("ok ") for line in lines) == 4
-    assert any(line.startswith("  headrace tail telemetry") for line in lines)
+    assert any(re.match(r"  .*headrace tail telemetry", line) for line in lines)
 
 
 def test_what_it_says_to_type_next_works(headrace, cli):
@@ -193,11 +193,11 @@ def test_what_it_says_to_type_next_works(headrace, cli):
     python = f"{shlex.quote(sys.executable)} -m headrace"
     for line, check in ((tail, '"data":'), (sql, '"records":')):
         done = subprocess.run(
-            line.replace("headrace", python, 1), shell=True, cwd=headrace.directory, env=headrace.environ,
+            line.replace("headrace ", f"{python} ", 1) if line.startswith("headrace ") else line, shell=True, cwd=headrace.directory, env=headrace.environ,
             capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
         assert check in done.stdout
-    assert serve.startswith("headrace serve ")
+    assert " serve " in serve
 
 
 @pytest.mark.parametrize("option", ["--seconds", "--rate"])
