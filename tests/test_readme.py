@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -66,7 +65,7 @@ def test_the_embedded_program_its_second_part_and_the_query_run(tmp_path):
     assert sum(counts) == records  # what was put after them has no time
 
 
-@pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS CLI is not installed")
+@pytest.mark.integration
 def test_the_quick_start_for_clients_runs(tmp_path):
     """Method: as it stands, but for the port, which the configuration's variable gives to every command."""
     with socket.create_server(("127.0.0.1", 0)) as free:

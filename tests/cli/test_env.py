@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
 import pytest
 
 
-@pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS CLI is not installed")
+@pytest.mark.integration
 def test_the_aws_command_line_works_with_the_lines_of_env(headrace):
     process, ready = headrace.serve("--ephemeral", "--init", "s:2")
     code, out, _ = headrace.run("env", "--endpoint", ready["url"], "--shell", "sh")
