@@ -186,15 +186,16 @@ def test_at_a_terminal_it_shows_shards_windows_and_objects_and_fits(cli, tmp_pat
     assert any(re.match(r"  .*headrace tail telemetry", line) for line in lines)
 
 
-def test_what_it_says_to_type_next_works(headrace, cli):
+def test_what_it_says_to_type_next_works(headrace):
     process = headrace.start("demo", "data", "--seconds", "2", "-o", "json")
     out, _ = process.communicate(timeout=3 * WAIT)
     tail, sql, serve = json.loads(out)["next"]
-    python = f"{shlex.quote(sys.executable)} -m headrace"
+    python = f"{shlex.quote(sys.executable)} -m headrace "
     for line, check in ((tail, '"data":'), (sql, '"records":')):
+        command = line.replace("headrace ", python, 1) if line.startswith("headrace ") else line
         done = subprocess.run(
-            line.replace("headrace ", f"{python} ", 1) if line.startswith("headrace ") else line, shell=True, cwd=headrace.directory, env=headrace.environ,
-            capture_output=True, text=True, timeout=60, check=True,
+            command, shell=True, cwd=headrace.directory, env=headrace.environ, capture_output=True, text=True,
+            timeout=60, check=True,
         )  # fmt: skip
         assert check in done.stdout
     assert " serve " in serve
