@@ -19,23 +19,70 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from headrace.analytics import windows
-    from headrace.api import Position, Positions, Store, Stream, Tail, open
+    from headrace.api import Position, Positions, Store, Stream, StreamInfo, Tail, open
     from headrace.api.query import Query, sql
     from headrace.core._batch import Record, RecordBatch
+    from headrace.errors import (
+        AlreadyExists,
+        Backpressure,
+        Closed,
+        Corrupt,
+        DeliveryError,
+        Error,
+        ExpiredPosition,
+        ForkedError,
+        InvalidArgument,
+        LeaseLost,
+        LockedByOther,
+        NotFound,
+        SQLError,
+        StorageError,
+        Throttled,
+        Unsupported,
+    )
 
 _HOMES = {
-    **dict.fromkeys(("Position", "Positions", "Store", "Stream", "Tail", "open"), "headrace.api"),
+    **dict.fromkeys(
+        ("Position", "Positions", "Store", "Stream", "StreamInfo", "Tail", "open"), "headrace.api"
+    ),
     **dict.fromkeys(("Query", "sql"), "headrace.api.query"),
     "windows": "headrace.analytics",
     **dict.fromkeys(("Record", "RecordBatch"), "headrace.core._batch"),
 }
 _ERRORS = (
     "AlreadyExists", "Backpressure", "Closed", "Corrupt", "DeliveryError", "Error", "ExpiredPosition", "ForkedError",
-    "InvalidArgument", "LeaseLost", "LockedByOther", "NotFound", "SQLError", "Throttled", "Unsupported",
+    "InvalidArgument", "LeaseLost", "LockedByOther", "NotFound", "SQLError", "StorageError", "Throttled", "Unsupported",
 )  # fmt: skip
 
 __all__ = [
-    "Position", "Positions", "Query", "Record", "RecordBatch", "Store", "Stream", "Tail", "__version__", "open", "sql",
+    "AlreadyExists",
+    "Backpressure",
+    "Closed",
+    "Corrupt",
+    "DeliveryError",
+    "Error",
+    "ExpiredPosition",
+    "ForkedError",
+    "InvalidArgument",
+    "LeaseLost",
+    "LockedByOther",
+    "NotFound",
+    "Position",
+    "Positions",
+    "Query",
+    "Record",
+    "RecordBatch",
+    "SQLError",
+    "StorageError",
+    "Store",
+    "Stream",
+    "StreamInfo",
+    "Tail",
+    "Throttled",
+    "Unsupported",
+    "__version__",
+    "open",
+    "sql",
     "windows",
 ]  # fmt: skip
 
@@ -50,4 +97,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_ERRORS])
+    return sorted(__all__)

@@ -177,14 +177,20 @@ class ForkedError(CallerError):
 
 
 class RemoteError(Error):
-    """The world around us failed."""
+    """The world around us failed.
+
+    Attributes:
+        accepted: of a call that puts many records: which of them were taken (a numpy bool array; False also
+            stands for one of which that is not known), or None.
+    """
+
+    accepted: Any = None
 
 
 class Backpressure(RemoteError):
     """The store cannot take more just now.
 
     Attributes:
-        accepted: which records of the call were taken (a numpy bool array), or None for all or nothing.
         retry_after: seconds after which a retry may succeed.
     """
 

@@ -5,7 +5,11 @@
 import gzip
 import json
 import os
+import re
+import shlex
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -112,6 +116,89 @@ def test_a_server_that_dies_is_a_check_that_failed(headrace):
 
 
 # --- what is refused ---
+
+
+FAULTY = """
+import sys
+import msgspec
+from headrace.cli import demo_run, main
+from headrace.cli.demo_server import Api
+
+demo_run.FLUSH_S = 1.0
+post, requests = Api.post, []
+
+
+def faulty(self, target, body):
+    request = msgspec.json.decode(body)
+    if not target.endswith("PutRecords"):
+        return post(self, target, body)
+    requests.append(len(request["Records"]))
+    if len(requests) != 5:
+        return post(self, target, body)
+    if sys.argv[1] == "lost":
+        taken = request["Records"].pop(0)
+    else:
+        request["Records"][0]["Data"] = "e30K"
+    answer = msgspec.json.decode(post(self, target, msgspec.json.encode(request)))
+    answer["Records"] = (answer["Records"] * 2)[: requests[-1]]
+    return msgspec.json.encode(answer)
+
+
+Api.post = faulty
+sys.exit(main(["demo", "data", "--seconds", "2", "-o", "json"]))
+"""
+
+
+@pytest.mark.parametrize("fault", ["lost", "changed"])
+def test_a_single_record_that_goes_wrong_on_its_way_fails_the_checks(headrace, fault):
+    """Method: of one request, one record is left out or altered, and the answer looks whole."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FAULTY, fault], cwd=headrace.directory, env=headrace.environ,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    headrace.processes.append(process)
+    out, err = process.communicate(timeout=3 * WAIT)
+    assert process.returncode == 3, err
+    summary = json.loads(out)
+    failed = {name for name, check in summary["checks"].items() if not check["holds"]}
+    assert {"read_back", "delivered"} <= failed
+    assert f"1 {fault}" in summary["checks"]["read_back"]["says"]
+    assert failed == set(summary["checks"]) or fault == "changed"
+    assert not summary["passed"]
+
+
+def test_at_a_terminal_it_shows_shards_windows_and_objects_and_fits(cli, tmp_path):
+    columns = 80
+    code, shown = cli.at_a_terminal(
+        "demo", str(tmp_path / "d"), "--seconds", "4", "--rate", "100", columns=columns, seconds=60
+    )
+    assert code == 0, shown
+    lines = [re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", line) for line in re.split(r"[\r\n]+", shown)]
+    screen = [line for line in lines if not re.match(r"\d|ok|  \S*headrace|  .*python|The records", line)]
+    assert max(map(len, screen)) <= columns
+    for word in ("records/s", "MB/s", "put p50", "p99", "shardId-000000000000", "TUMBLE 5 s (flink)"):
+        assert any(word in line for line in screen), word
+    assert any("STEP 1 s (kinesis): " in line for line in screen)
+    assert any(
+        re.search(r"delivered [\d,]+ records in \d+ gzip objects?, .* times smaller", line) for line in screen
+    )
+    assert sum(line.startswith("ok ") for line in lines) == 4
+    assert any(re.match(r"  .*headrace tail telemetry", line) for line in lines)
+
+
+def test_what_it_says_to_type_next_works(headrace):
+    process = headrace.start("demo", "data", "--seconds", "2", "-o", "json")
+    out, _ = process.communicate(timeout=3 * WAIT)
+    tail, sql, serve = json.loads(out)["next"]
+    python = f"{shlex.quote(sys.executable)} -m headrace "
+    for line, check in ((tail, '"data":'), (sql, '"records":')):
+        command = line.replace("headrace ", python, 1) if line.startswith("headrace ") else line
+        done = subprocess.run(
+            command, shell=True, cwd=headrace.directory, env=headrace.environ, capture_output=True, text=True,
+            timeout=60, check=True,
+        )  # fmt: skip
+        assert check in done.stdout
+    assert " serve " in serve
 
 
 @pytest.mark.parametrize("option", ["--seconds", "--rate"])

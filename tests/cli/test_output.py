@@ -60,7 +60,12 @@ def test_raw_prints_one_column_and_bytes_as_they_are(capfdbinary):
 
 def test_json_takes_bytes_and_numpy_values():
     row = {"data": b"text", "blob": memoryview(b"\xff"), "n": np.int64(3), "f": np.float32(0.5)}
-    assert json.loads(printed("json", rows=[row])) == {"data": "text", "blob": "/w==", "n": 3, "f": 0.5}
+    assert json.loads(printed("json", rows=[row])) == {
+        "data": "text",
+        "blob_base64": "/w==",
+        "n": 3,
+        "f": 0.5,
+    }
 
 
 def test_markup_in_values_is_shown_not_obeyed():

@@ -39,3 +39,12 @@ def test_damage_is_named_repaired_and_then_gone(tmp_path):
     assert run("verify", str(directory)).returncode == 0
     assert run("repair", str(directory), "--cut").stderr.strip() == "nothing is damaged"
     assert run("verify", str(tmp_path / "nowhere")).returncode == 1
+
+
+def test_a_directory_that_is_written_or_no_store_is_named_with_what_to_do(tmp_path):
+    with headrace.open(tmp_path / "store"):
+        for command in (["verify", str(tmp_path / "store")], ["repair", str(tmp_path / "store"), "--cut"]):
+            held = run(*command)
+            assert held.returncode == 4
+            assert "this works offline: stop that process first" in held.stderr
+    assert "is not a headrace store" in run("verify", str(tmp_path)).stderr

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core._batch import Record, RecordBatch
+from headrace.core._wire import parse_sequence_number
+from headrace.errors import Unsupported
 
 rows = st.lists(st.tuples(st.binary(max_size=40), st.text(max_size=8)), max_size=20)
 
@@ -64,3 +66,25 @@ def test_joined_is_the_data_of_all_records_in_order():
     assert batch.joined() == b"one" + b"three" * 1000
     assert batch[1:].joined() == b"three" * 1000
     assert RecordBatch.empty().joined() == b""
+
+
+def test_sequence_numbers_need_to_know_when_a_shard_was_made():
+    batch = batch_of([(b"a", "k"), (b"b", "k"), (b"c", "k")])
+    with pytest.raises(Unsupported, match="was not read from a stream"):
+        _ = batch.sequence_numbers
+    batch.created = {3: 1_700_000_000}
+    numbers = batch.sequence_numbers.tolist()
+    assert [parse_sequence_number(number)[1:3] for number in numbers] == [(3, 7), (3, 8), (3, 9)]
+    for part in (batch.head(2), batch[:2], batch.filter(np.array([True, True, False]))):
+        assert part.sequence_numbers.tolist() == numbers[:2]
+    assert RecordBatch.concat([batch[:1], batch[1:]]).sequence_numbers.tolist() == numbers
+    other = batch_of([(b"d", "k")])
+    assert RecordBatch.concat([batch, other]).created is None
+    assert pickle.loads(pickle.dumps(batch)).sequence_numbers.tolist() == numbers
+
+
+def test_head_gives_the_first_records():
+    batch = batch_of([(b"%d" % i, "k") for i in range(20)])
+    assert batch.head().data == [b"%d" % i for i in range(10)]
+    assert batch.head(3).data == [b"0", b"1", b"2"]
+    assert batch.head(100).data == batch.data

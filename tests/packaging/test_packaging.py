@@ -2,8 +2,9 @@
 # Copyright The headrace authors
 """The source distribution and the wheel: both are made, and what they hold installs and imports elsewhere.
 
-Method: build from a copy of the tracked sources, install the wheel without its dependencies into an empty
-directory, and import it from there in a process whose path has nothing else of ours.
+Method: build from a copy of the tracked sources, install the wheel into a new virtual environment with what it
+requires and nothing else, and use it there in a process that sees nothing else of ours; install it once more
+without its dependencies into a directory, and import every module from there.
 """
 
 from __future__ import annotations
@@ -98,3 +99,45 @@ def test_the_wheel_works_elsewhere(distributions, tmp_path):
         env=environment,
         timeout=120,
     )
+
+
+PROGRAM = """
+import sys, headrace
+assert headrace.__file__.startswith(sys.prefix), headrace.__file__
+with headrace.open() as store:
+    stream = store.stream("s", shards=2)
+    stream.put_many([{"host": "a", "n": i} for i in range(100)])
+    assert int(stream.read().columns("host", "n")["n"].sum()) == 4950
+    rows = list(store.sql("SELECT n FROM s WHERE n > 97", until="latest"))
+    with store.serve() as server:
+        print(server.url, sum(map(len, rows)))
+"""
+
+
+def test_the_wheel_installs_and_works_in_an_empty_environment(distributions, tmp_path):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HEADRACE"))}
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=120, env=clean)
+    programs = tmp_path / "venv" / "bin"
+    subprocess.run(
+        [programs / "pip", "install", "-q", "--disable-pip-version-check", distributions[1]],
+        check=True, timeout=600, env=clean,
+    )  # fmt: skip
+    done = subprocess.run(
+        [programs / "python", "-W", "error", "-c", PROGRAM],
+        check=True, cwd=tmp_path, env=clean, timeout=120, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.split()[1] == "2"
+    for words in (
+        ["--version"],
+        ["doctor", "."],
+        ["put", "s", "--create", "1", "--store", "d"],
+        ["streams", "--store", "d"],
+    ):
+        subprocess.run(
+            [programs / "headrace", *words],
+            check=words[0] != "doctor", cwd=tmp_path, env=clean, timeout=60, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    listed = subprocess.run(
+        [programs / "pip", "check"], capture_output=True, text=True, check=False, env=clean
+    )
+    assert listed.returncode == 0, listed.stdout

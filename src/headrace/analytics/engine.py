@@ -84,6 +84,12 @@ class BatchFrame:
         return np.arange(self.rows) if self._chosen is None else self._chosen
 
 
+def source_keys(batch: RecordBatch) -> list[str]:
+    """The records' keys; for one without, its place in its stream: it spreads, and is the same at a replay."""
+    places = zip(batch.keys, batch.shards.tolist(), batch.ordinals.tolist(), strict=True)
+    return [key or f"{shard}-{ordinal}" for key, shard, ordinal in places]
+
+
 class Engine:
     """The state of one running query.
 
@@ -176,7 +182,7 @@ class Engine:
             return None
         chosen = np.zeros(len(batch), np.bool_)
         chosen[frame.numbers] = True
-        return Result(columns_of(vectors, frame.rows), lambda: batch.filter(chosen).keys)
+        return Result(columns_of(vectors, frame.rows), lambda: source_keys(batch.filter(chosen)))
 
     def _where(self, frame: BatchFrame, batch: RecordBatch, rejects: Rejects) -> BatchFrame:
         assert self.plan.where is not None

@@ -11,10 +11,10 @@ class Batch:
     keys: list[str | None]
     size: int
     unkeyed: int
+    parts: int
     shards: Any
     indexes: Any
     arrivals: Any
-    error: BaseException | None
     errors: dict[int, BaseException] | None
     settled: bool
     def __init__(self) -> None: ...

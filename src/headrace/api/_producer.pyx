@@ -8,7 +8,6 @@ is held from the look at the open batch to the append. Framing costs nothing unt
 
 cimport cython
 
-import asyncio
 import threading
 
 
@@ -19,15 +18,16 @@ cdef class Batch:
         data, keys: what was put, in order.
         size: bytes of data and keys.
         unkeyed: how many have no key.
+        parts: what its records still wait for: to be sent, for room, for the device. Settled at none.
     """
 
     cdef public list data
     cdef public list keys
     cdef public Py_ssize_t size
     cdef public Py_ssize_t unkeyed
+    cdef public Py_ssize_t parts
     cdef public object shards, indexes, arrivals    # arrays, once settled
-    cdef public object error                        # what befell all of it
-    cdef public dict errors                         # or some of it, by place
+    cdef public dict errors                         # what befell some of it, by place
     cdef readonly bint settled
     cdef object _event
     cdef list _callbacks
@@ -37,7 +37,7 @@ cdef class Batch:
         self.keys = []
 
     def __len__(self):
-        return len(self.data)
+        return 0 if self.data is None else len(self.data)
 
     def settle(self):
         """Everything is durable as promised, or failed: let whoever waits go on."""
@@ -89,7 +89,7 @@ cdef class Ack:
     def result(self, timeout=None):
         """Wait for it and return its Position. TimeoutError after `timeout` seconds."""
         if not self.batch.settled:
-            self.producer._hurry(self.batch)
+            self.producer._hurry(self.batch, timeout is None)
             if not self.batch.wait(timeout):
                 raise TimeoutError(f"the record is not durable after {timeout} s")
         error = self.exception()
@@ -99,20 +99,20 @@ cdef class Ack:
 
     def exception(self):
         """What befell the record, or None; for acks that are done."""
-        if self.batch.error is not None:
-            return self.batch.error
         if self.batch.errors is not None:
             return self.batch.errors.get(self.place)
         return None
 
     def __await__(self):
+        import asyncio
+
         loop = asyncio.get_running_loop()
         future = loop.create_future()
 
         def settled():
             loop.call_soon_threadsafe(lambda: None if future.done() else future.set_result(None))
 
-        self.producer._hurry(self.batch)
+        self.producer._hurry(self.batch, False)  # the loop must not block
         self.batch.when_settled(settled)
         yield from future.__await__()
         return self.result(0)

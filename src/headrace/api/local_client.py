@@ -78,11 +78,14 @@ class LocalClient:
         try:
             protocol.send(connection, head, body)
             answer, answer_body = protocol.receive(connection)
-        except (OSError, EOFError, SerializationError) as problem:
+        except BaseException as problem:
+            # Also after Ctrl-C: the answer that is still to come must not be taken for that of another call.
             self._connections.value = None
             with self._lock:
                 self._all.discard(connection)
             connection.close()
+            if not isinstance(problem, OSError | EOFError | SerializationError):
+                raise
             raise StorageError(
                 f"the process that writes {self._directory} went away before it answered; "
                 f"it may have taken the records: {problem}",

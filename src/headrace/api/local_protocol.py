@@ -14,7 +14,7 @@ bytes, u32 key bytes or all ones for none, u32 1 where a hash key follows}, then
 its data and, where given, 16 bytes of hash key, big-endian. The answer's head is {ok: true} and its body
 three arrays of count numbers: u32 shards, u64 ordinals, i64 arrivals. `call`: {method, arguments}; the
 answer's head is {ok: true, value}. An error's head is {ok: false, kind, message, hint, code, retry_after}
-and, for a partly refused put, its body is one byte a record: 1 where it was accepted.
+and, for a put of which that is known, its body is one byte a record: 1 where it was accepted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 
 from headrace import errors, limits
 from headrace.core._entries import Entries
-from headrace.errors import Backpressure, Error, SerializationError
+from headrace.errors import Backpressure, Error, RemoteError, SerializationError
 
 MAGIC = b"HRL1"
 _HEAD = struct.Struct("<4sIQ")
@@ -118,8 +118,8 @@ def pack_error(error: Error) -> tuple[dict[str, Any], bytes]:
     body = b""
     if isinstance(error, Backpressure):
         head["retry_after"] = error.retry_after
-        if error.accepted is not None:
-            body = np.asarray(error.accepted, bool).tobytes()
+    if isinstance(error, RemoteError) and error.accepted is not None:
+        body = np.asarray(error.accepted, bool).tobytes()
     return head, body
 
 
@@ -130,8 +130,9 @@ def unpack_error(head: dict[str, Any], body: bytearray) -> Error:
         kind = Error
     message, hint = str(head.get("message", "")), str(head.get("hint", ""))
     if kind is Backpressure:
-        accepted = np.frombuffer(body, bool) if body else None
-        return Backpressure(
-            message, accepted=accepted, retry_after=float(head.get("retry_after", 0.1)), hint=hint
-        )
-    return kind(message, hint=hint, code=str(head.get("code", kind.code)))
+        error: Error = Backpressure(message, retry_after=float(head.get("retry_after", 0.1)), hint=hint)
+    else:
+        error = kind(message, hint=hint, code=str(head.get("code", kind.code)))
+    if isinstance(error, RemoteError) and body:
+        error.accepted = np.frombuffer(body, bool)
+    return error

@@ -9,6 +9,7 @@ thread a connection, a bounded number of connections.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import struct
@@ -26,6 +27,8 @@ from headrace.errors import Closed, Error, InvalidArgument, SerializationError
 
 if TYPE_CHECKING:
     from headrace.api.store import Store
+
+logger = logging.getLogger("headrace.api")
 
 METHODS: dict[str, Callable[..., Any]] = {
     "hello": lambda store: {"pid": os.getpid()},
@@ -91,6 +94,9 @@ class LocalServer:
                     answer, answer_body = self._answer(head, body)
                 except Error as error:
                     answer, answer_body = protocol.pack_error(error)
+                except Exception as bug:
+                    logger.exception("a call by the local socket failed")
+                    answer, answer_body = protocol.pack_error(Error(f"{type(bug).__name__}: {bug}"))
                 protocol.send(connection, answer, answer_body)
         except (OSError, EOFError, SerializationError):
             pass
@@ -104,9 +110,11 @@ class LocalServer:
             inner = self._store.inner.stream(str(head.get("stream")))
             entries = protocol.unpack_entries(body, int(head.get("count", -1)), inner.record_size_max)
             timeout = head.get("timeout")
-            _, places = DirectPutter(self._store, inner).put(
+            _, places, refusal = DirectPutter(self._store, inner).put(
                 entries, None if timeout is None else float(timeout)
             )
+            if refusal is not None:
+                raise refusal.error()
             return {"ok": True}, b"".join(part.tobytes() for part in places)
         method = METHODS.get(str(head.get("method")))
         arguments = head.get("arguments")

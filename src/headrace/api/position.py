@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -58,12 +58,22 @@ class Positions:
         shards: npt.NDArray[Any],
         ordinals: npt.NDArray[Any],
         arrivals: npt.NDArray[Any],
-        created: dict[int, int],
+        created: Mapping[int, int],
     ) -> None:
         self.shards: npt.NDArray[np.uint32] = shards
         self.ordinals: npt.NDArray[np.uint64] = ordinals
         self._arrivals = arrivals
         self._created = created
+
+    @staticmethod
+    def concat(several: Sequence[Positions]) -> Positions:
+        """The places of all, in order; all of one stream."""
+        return Positions(
+            np.concatenate([positions.shards for positions in several]),
+            np.concatenate([positions.ordinals for positions in several]),
+            np.concatenate([positions._arrivals for positions in several]),
+            several[-1]._created,
+        )
 
     @property
     def arrival(self) -> npt.NDArray[np.datetime64]:
@@ -74,9 +84,7 @@ class Positions:
 
     def __getitem__(self, place: int) -> Position:
         shard = int(self.shards[place])
-        return Position(
-            shard, int(self.ordinals[place]), int(self._arrivals[place]), self._created.get(shard, 0)
-        )
+        return Position(shard, int(self.ordinals[place]), int(self._arrivals[place]), self._created[shard])
 
     def __iter__(self) -> Iterator[Position]:
         return (self[place] for place in range(len(self)))

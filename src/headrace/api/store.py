@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from headrace.analytics import Query
     from headrace.api.local_server import LocalServer
     from headrace.api.producer import Producer
+    from headrace.api.serving import Server
     from headrace.clock import Clock
     from headrace.streams import Stream as InnerStream
 
@@ -109,6 +110,7 @@ class Store:
         self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
         self._queries: weakref.WeakSet[Query] = weakref.WeakSet()
         self._streams: dict[str, Stream] = {}
+        self._served: Server | None = None
         self.inner = streams or Streams(log, clock=log.clock, defaults=StreamDefaults(durability=durability))
         self._server: LocalServer | None = None
         self._client: LocalClient | None = None
@@ -130,7 +132,8 @@ class Store:
         """Whether this process writes the store's files; otherwise it joined the one that does."""
         return self._log.writer
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise Closed or ForkedError where the store cannot be used any more."""
         if self._dead is not None:
             raise (
                 ForkedError(self._dead, hint="open the store again in the child")
@@ -165,7 +168,7 @@ class Store:
         What is given here counts only when the stream is made; a later call that asks for another
         number of shards, promise or limit raises InvalidArgument instead of ignoring it.
         """
-        self._check()
+        self.check()
         options = _options(retention, max_bytes, on_full, durability, record_size_max)
         try:
             inner = self.inner.stream(name)
@@ -194,12 +197,12 @@ class Store:
 
     def streams(self) -> list[Stream]:
         """All streams, by name."""
-        self._check()
+        self.check()
         return [self.stream(inner.name, create=False) for inner in self.inner.list()]
 
     def delete(self, name: str) -> None:
         """Delete a stream and everything in it."""
-        self._check()
+        self.check()
         self._do("delete", name=name)
         self._streams.pop(name, None)
 
@@ -231,13 +234,34 @@ class Store:
         """
         from headrace.analytics import open_query
 
-        self._check()
+        self.check()
         made = open_query(
             query, self.inner, start=start, until=until, name=name, dialect=dialect, sources=sources,
             idle_micros=None if idle is None else int(_seconds(idle) * 1e6), clock=self._log.clock,
         )  # fmt: skip
         self._queries.add(made)
         return made
+
+    # --- serving ---
+
+    def serve(self, host: str = "127.0.0.1", port: int = 0) -> Server:
+        """Serve this store to Kinesis and Firehose clients, from a thread of this process, until it is stopped.
+
+        port: 0 takes a free one. Returns when requests are answered. Raises AddressInUse; AlreadyExists while
+        it is served; LockedByOther where another process writes the store: then that one is to serve it.
+
+            with store.serve() as server:
+                kinesis = boto3.client("kinesis", **server.boto3())
+        """
+        from headrace.api.serving import Server
+
+        self.check()
+        if not self._log.writer:
+            raise LockedByOther(f"{self.path} is written by another process", hint="serve it from there")
+        if self._served is not None and self._served.running:
+            raise AlreadyExists(f"the store is served at {self._served.url}", hint="stop that server first")
+        self._served = Server(self._log, self.inner, host, port)
+        return self._served
 
     def _must_write(self) -> None:
         if not self._log.writer:
@@ -265,6 +289,7 @@ class Store:
         self._producers.add(producer)
 
     def forget(self, producer: Any) -> None:
+        """A producer that was closed."""
         self._producers.discard(producer)
 
     def close(self) -> None:
@@ -272,6 +297,8 @@ class Store:
         if self._dead is not None:
             return
         try:
+            if self._served is not None:
+                self._served.stop()
             for query in list(self._queries):
                 query.close()
             for producer in list(self._producers):
@@ -288,7 +315,7 @@ class Store:
                 shutil.rmtree(self.path, ignore_errors=True)
 
     def __enter__(self) -> Store:
-        self._check()
+        self.check()
         return self
 
     def __exit__(self, *failure: object) -> None:

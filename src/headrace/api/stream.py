@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from headrace.api.position import Position, Positions, Start, start_of
+from headrace.api.stream_info import ShardTimes, StreamInfo, stream_info
+from headrace.api.table import put_table
 from headrace.api.tail import Tail
 from headrace.config import parse_size
 from headrace.core._batch import RecordBatch
 from headrace.core._entries import Entries
+from headrace.errors import NotFound
 from headrace.streams import StreamReader
 
 if TYPE_CHECKING:
+    from headrace.analytics import Schema
     from headrace.api.producer import Producer
     from headrace.api.store import Store
     from headrace.streams import Stream as InnerStream
@@ -29,6 +33,7 @@ class Stream:
         self._inner = inner
         self._local = threading.local()
         self._put_through: Any = None
+        self._shard_times = ShardTimes(inner)
 
     @property
     def name(self) -> str:
@@ -37,6 +42,12 @@ class Stream:
     @property
     def arn(self) -> str:
         return self._inner.arn
+
+    @property
+    def info(self) -> StreamInfo:
+        """Records, bytes and settings, as they are now."""
+        self._fresh()
+        return stream_info(self._inner)
 
     @property
     def shards(self) -> int:
@@ -51,7 +62,7 @@ class Stream:
 
     def _fresh(self) -> None:
         """In a process that joined: see what the writer changed."""
-        self._store._check()
+        self._store.check()
         if not self._store.writer:
             self._inner.streams.refresh(self._inner)
         if self._inner.deleted:
@@ -59,7 +70,7 @@ class Stream:
 
     @property
     def _putter(self) -> Any:
-        self._store._check()
+        self._store.check()
         if self._put_through is None:
             self._put_through = self._store._putter(self._inner)
         return self._put_through
@@ -75,12 +86,15 @@ class Stream:
         where the store is full, StorageError.
         """
         putter = self._putter
-        entries = self._entries()
+        entries = self._take_entries()
         try:
             entries.add(data, key, hash_key, record_size_max=putter.record_size_max)
-            _, (shards, ordinals, arrivals) = putter.put(entries, 0.0)
+            _, (shards, ordinals, arrivals), refusal = putter.put(entries, 0.0)
         finally:
             entries.clear()
+            self._local.entries = entries
+        if refusal is not None:
+            raise refusal.error()
         shard = int(shards[0])
         return Position(shard, int(ordinals[0]), int(arrivals[0]), putter.created_s(shard))
 
@@ -89,50 +103,65 @@ class Stream:
 
         data: a list of what `put` takes or of (key, data) pairs, a numpy array of S, V, U or 2-D uint8, or
         an Arrow binary or string array. keys: a list or array as long, one str for all, or None. Blocks
-        while the store is full, up to `timeout` seconds, and then raises Backpressure with `.accepted` (a
-        bool array) and `.retry_after`: never a silent partial success.
+        while the store is full, up to `timeout` seconds in all (None: for ever), and then raises Backpressure
+        with `.accepted` (a bool array, as long as the call) and `.retry_after`; a StorageError has `.accepted`,
+        too. Never a silent partial success; putting `~accepted` again, in its order, reorders nothing.
         """
         putter = self._putter
         entries = Entries()
         entries.extend(data, keys, record_size_max=putter.record_size_max)
         if not entries.count:
             shards, ordinals, arrivals = _nothing()
-            return Positions(shards, ordinals, arrivals, {})
-        _, places = putter.put(entries, timeout)
-        return Positions(places[0], places[1], places[2], _Created(putter))
+            return Positions(shards, ordinals, arrivals, self._shard_times)
+        _, places, refusal = putter.put(entries, timeout)
+        if refusal is not None:
+            raise refusal.error()
+        return Positions(places[0], places[1], places[2], self._shard_times)
 
-    def _entries(self) -> Entries:
-        """This thread's entries, to spare an allocation a put."""
+    def put_table(self, table: Any, *, key: str | None = None, timeout: float | None = 30) -> Positions:
+        """Put a record of JSON for each row of a table; returns when all are as durable as promised.
+
+        table: any object with `__arrow_c_stream__` or `__arrow_c_array__` (polars, pandas, pyarrow, DuckDB,
+        Columns, Query). Members stand in the order of the columns. key: the column, of strings or integers,
+        whose value is the partition key; without it rows are spread evenly. Else like `put_many`.
+        """
+        return put_table(self, table, key, timeout)
+
+    def _take_entries(self) -> Entries:
+        """This thread's entries, to spare an allocation a put; others if they are in use (a signal handler)."""
         entries: Entries | None = getattr(self._local, "entries", None)
-        if entries is None:
-            entries = self._local.entries = Entries()
-        return entries
+        self._local.entries = None
+        return Entries() if entries is None else entries
 
     def producer(
         self,
         *,
         linger: str | float = "5ms",
         max_batch: int = 500,
+        ordered: bool = True,
         max_pending_bytes: int | str = "64MiB",
         timeout: float = 30,
     ) -> Producer:
         """For many small puts: batches by count, bytes and time; `put` returns an Ack.
 
-        Records of one shard keep the order of their puts, also where some had to be tried again.
+        Where a batch was taken in part, only what was refused is tried again.
 
         Args:
             linger: how long a batch that does not fill waits.
             max_batch: records a batch.
-            max_pending_bytes: what may wait to become durable; a put beyond it blocks.
-            timeout: seconds during which a record that is refused for lack of room is tried again.
+            ordered: later records of a shard wait for those that are tried again, so that they keep the
+                order of their puts; False: they go ahead.
+            max_pending_bytes: what may wait for room or to become durable; a put beyond it blocks.
+            timeout: seconds during which a record that finds no room is tried again.
         """
         from headrace.api.producer import Producer
 
-        self._store._check()
+        self._store.check()
         producer = Producer(
             self._putter,
             linger=linger,
             max_batch=max_batch,
+            ordered=ordered,
             max_pending_bytes=max_pending_bytes,
             timeout=timeout,
         )
@@ -143,7 +172,7 @@ class Stream:
 
     def _reader(self, start: Start, shard: int | str | None) -> StreamReader:
         self._fresh()
-        only = None if shard is None else [_number(shard)]
+        only = None if shard is None else [self._number(shard)]
         return StreamReader(self._inner, start_of(start, self._inner), only)
 
     def _ends(self) -> dict[int, int]:
@@ -170,8 +199,13 @@ class Stream:
                 **ends,
                 **{number: min(ends.get(number, 0), index) for number, index in stop.positions.items()},
             }
-        size = parse_size(max_bytes)
-        return _until(reader, ends, size)
+        return self._until(reader, ends, parse_size(max_bytes))
+
+    def _until(self, reader: StreamReader, ends: dict[int, int], max_bytes: int) -> Iterator[RecordBatch]:
+        for batch in _until(reader, ends, max_bytes):
+            batch.created = self._shard_times
+            yield batch
+            self._store.check()
 
     def read(
         self,
@@ -204,14 +238,29 @@ class Stream:
 
         max_wait: end after so many seconds without a record.
         """
-        return Tail(self._reader(start, shard), self._store, max_wait)
+        return Tail(self._reader(start, shard), self._store, self._shard_times, max_wait)
+
+    def schema(self, sample: int = 1000) -> Schema:
+        """The columns that SQL finds in the records: name to type, with notes on what was guessed.
+
+        Looks at up to `sample` of the first records, as many of each shard. Raises NotFound where no record
+        is a JSON object.
+        """
+        from headrace.analytics import Schema
+        from headrace.analytics.discovery import discover
+
+        shards = [shard.number for shard in self._inner.shards]
+        found = discover([self.read(limit=max(sample // len(shards), 1), shard=number) for number in shards])
+        if found is None:
+            raise NotFound(f"stream {self.name} holds no record that is a JSON object")
+        return Schema({name: field.type for name, field in found.fields.items()}, found.notes)
 
     # --- shards ---
 
     def split(self, shard: int | str, at: int | None = None) -> tuple[int, int]:
         """Close a shard and open two; `at` is the first hash key of the second, the middle by default."""
         self._fresh()
-        number = _number(shard)
+        number = self._number(shard)
         found = self._inner.table.shard(number)
         at = (found.start + found.end + 1) // 2 if at is None else at
         first, second = self._store._do("split", name=self.name, shard=number, at=str(at))
@@ -221,7 +270,8 @@ class Stream:
     def merge(self, shard: int | str, adjacent: int | str) -> int:
         """Close two shards of neighbouring ranges and open one."""
         self._fresh()
-        child = self._store._do("merge", name=self.name, shard=_number(shard), adjacent=_number(adjacent))
+        one, other = self._number(shard), self._number(adjacent)
+        child = self._store._do("merge", name=self.name, shard=one, adjacent=other)
         self._fresh()
         return int(child)
 
@@ -231,6 +281,17 @@ class Stream:
         self._store._do("scale", name=self.name, shards=shards)
         self._fresh()
 
+    def _number(self, shard: int | str) -> int:
+        """A shard's number from its number or id; NotFound where there is none."""
+        count = self._inner.table.count
+        digits = shard.removeprefix("shardId-") if isinstance(shard, str) else str(shard)
+        if not digits.isascii() or not digits.isdigit() or int(digits) >= count:
+            raise NotFound(
+                f"stream {self.name} has no shard {shard!r}",
+                hint=f"it has shardId-{0:012d}" + (f" to shardId-{count - 1:012d}" if count > 1 else ""),
+            )
+        return int(digits)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (_stream_of, (self._store, self.name))
 
@@ -238,23 +299,8 @@ class Stream:
         return f"Stream({self.name!r}, {self._inner.table.open_count} open shards, {self.durability})"
 
 
-class _Created(dict[int, int]):
-    """Creation times of shards, looked up when asked for."""
-
-    def __init__(self, putter: Any) -> None:
-        self._putter = putter
-
-    def get(self, shard: int, default: Any = 0) -> Any:
-        return self._putter.created_s(shard)
-
-
 def _stream_of(store: Store, name: str) -> Stream:
     return store.stream(name, create=False)
-
-
-def _number(shard: int | str) -> int:
-    """A shard's number from its number or id."""
-    return int(shard.removeprefix("shardId-")) if isinstance(shard, str) else shard
 
 
 def _nothing() -> tuple[Any, Any, Any]:

@@ -19,6 +19,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from headrace import __version__
 from headrace.errors import (
@@ -31,6 +32,7 @@ from headrace.errors import (
 )
 
 DONE, FAILED, USAGE, CHECK_FAILED, UNREACHABLE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+AGES = ("--from", "--until", "--to")  # options that take an age, as in -10m
 BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
 
 # command: (module, one line of help)
@@ -49,6 +51,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "show what this machine offers and what it costs"),
     "bench": ("bench", "measure a server or the library"),
 }
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, like every other failure, and takes options before and after names."""
+
+    def error(self, message: str) -> NoReturn:
+        complain(message, f"see {self.prog} --help")
+        raise SystemExit(USAGE)
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
@@ -95,7 +105,7 @@ def overview() -> str:
 def parser_of(command: str, module: ModuleType) -> argparse.ArgumentParser:
     """The parser of one command; its module's docstring is the description."""
     description = (module.__doc__ or "").strip()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"headrace {command}", description=description, formatter_class=Formatter, allow_abbrev=False
     )
     module.add_arguments(parser)
@@ -130,7 +140,7 @@ def run(command: str, words: list[str]) -> int:
     set_logging()
     try:
         module = importlib.import_module(f"headrace.cli.{COMMANDS[command][0]}")
-        arguments = parser_of(command, module).parse_args(words)
+        arguments = parser_of(command, module).parse_args(joined(words))
         code = int(module.run(arguments))
         sys.stdout.flush()
         return code
@@ -149,10 +159,23 @@ def run(command: str, words: list[str]) -> int:
         complain(str(error), "is the server running? `headrace status` asks it")
         return UNREACHABLE
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.strerror and error.filename is not None:
+            error = OSError(f"{os.fsdecode(error.filename)}: {error.strerror}")
         if os.environ.get("HEADRACE_LOG", "").lower() == "debug":
             raise
         complain(str(error) or type(error).__name__)
         return FAILED
+
+
+def joined(words: list[str]) -> list[str]:
+    """`--from -10m` as one word: argparse would take the age for an option."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] in AGES and word[:1] == "-" and word[1:2].isdigit():
+            found[-1] += f"={word}"
+        else:
+            found.append(word)
+    return found
 
 
 def exit_code(error: Error) -> int:

@@ -27,6 +27,7 @@ from headrace.errors import Error
 TURN_S = 0.05  # samples of this time go in one request
 RETRIES = 8
 LATENCIES_KEPT = 4096
+SHARD_LATENCIES_KEPT = 512
 _TARGET = "Kinesis_20131202.PutRecords"
 
 
@@ -77,6 +78,7 @@ class Ledger:
         refused: records that the server would not take; they are no part of what must be found again.
         retried: records that were put once more after a refusal, which may change their order.
         data, whole: one digest a record, of its data and of its key and data.
+        latencies: of the latest requests, in seconds; shard_latencies: of those that had records for a shard.
     """
 
     def __init__(self) -> None:
@@ -90,6 +92,16 @@ class Ledger:
         self.data = array("Q")
         self.whole = array("Q")
         self.latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self.shard_latencies: dict[str, deque[float]] = defaultdict(
+            lambda: deque(maxlen=SHARD_LATENCIES_KEPT)
+        )
+
+    def time(self, latency: float, shards: set[str]) -> None:
+        """What a request took, and for which shards it had records."""
+        self.requests += 1
+        self.latencies.append(latency)
+        for shard in shards:
+            self.shard_latencies[shard].append(latency)
 
     def take(self, entry: Entry, shard: str) -> None:
         """An acknowledged record."""
@@ -102,9 +114,9 @@ class Ledger:
         self.data.append(digest(entry.Data))
         self.whole.append(digest(entry.Data, entry.PartitionKey))
 
-    def quantile(self, share: float) -> float:
+    def quantile(self, share: float, shard: str | None = None) -> float:
         """A quantile of the latest requests' latencies, in seconds; 0 before the first."""
-        found = sorted(self.latencies.copy())
+        found = sorted((self.latencies if shard is None else self.shard_latencies[shard]).copy())
         return found[min(int(len(found) * share), len(found) - 1)] if found else 0.0
 
 
@@ -190,8 +202,8 @@ class Feeder:
             body = _encode(Request(STREAM, entries))
             began = time.perf_counter()
             answer = _decode(self._api.post(_TARGET, body))
-            ledger.latencies.append(time.perf_counter() - began)
-            ledger.requests += 1
+            latency = time.perf_counter() - began
+            ledger.time(latency, {taken.ShardId for taken in answer.Records if taken.ErrorCode is None})
             if len(answer.Records) != len(entries):
                 raise Error(f"PutRecords answered {len(answer.Records)} of {len(entries)} records")
             again: list[Entry] = []

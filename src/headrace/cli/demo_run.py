@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
+import sys
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -139,6 +141,9 @@ class DemoRun:
             "archive_bytes": archive.stored,
             "compression": round(archive.ratio, 2),
             "shards": {shard: records for shard, (records, _) in sorted(ledger.by_shard.items())},
+            "shards_put_ms_p99": {
+                shard: round(ledger.quantile(0.99, shard) * 1e3, 3) for shard in sorted(ledger.by_shard)
+            },
             "metrics": dict(sorted(ledger.by_metric.items())),
             "checks": {name: {"holds": holds, "says": text} for name, (holds, text) in verdicts.items()},
             "directory": str(self.server.directory),
@@ -149,18 +154,27 @@ class DemoRun:
     def _next(self) -> list[str]:
         """Three lines to copy."""
         where = shlex.quote(str(self.server.directory))
-        have = available()
+        have, program = available(), how_to_call()
         query = (
             "SELECT window_start, metric, COUNT(*) AS records, MAX(`value`) AS peak FROM TABLE(TUMBLE(TABLE "
             f"{STREAM}, DESCRIPTOR(ts), INTERVAL '5' SECOND)) GROUP BY window_start, window_end, metric"
         )
         candidates = [
-            ("tail", f"headrace tail {STREAM} -n 5 --store {where}"),
-            ("sql", f'headrace sql --store {where} "{query.replace("`", chr(92) + "`")}"'),
-            ("serve", f"headrace serve {where} --config {shlex.quote(str(self.server.config))}"),
+            ("tail", f"{program} tail {STREAM} -n 5 --store {where}"),
+            ("sql", f'{program} sql --store {where} --until latest "{query.replace("`", chr(92) + "`")}"'),
+            ("serve", f"{program} serve {where} --config {shlex.quote(str(self.server.config))}"),
         ]
         lines = [line for command, line in candidates if command in have]
         archive = (
             f"find {shlex.quote(str(self.archive.directory))} -name '*.gz' | head -1 | xargs zcat | head -3"
         )
         return [*lines, archive][:3]
+
+
+def how_to_call() -> str:
+    """How a shell finds this command: by its name, or as it was found this time."""
+    if shutil.which("headrace"):
+        return "headrace"
+    if Path(sys.argv[0]).name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m headrace"
+    return shlex.quote(sys.argv[0])

@@ -58,7 +58,7 @@ class Picture:
             f"delivered {len(archive.digests):,} records in {objects(archive.objects)}, "
             f"{human_size(archive.stored)}, {archive.ratio:.1f} times smaller"
         )
-        windows = Table.grid(padding=(0, 4))  # side by side, so that all fits on 24 lines
+        windows = Table.grid(padding=(0, 2))  # side by side, so that all fits on 24 lines
         windows.add_row(*(_window(window) for window in demo.windows))
         foot = Text("Ctrl-C ends it and checks every record", style="dim")
         return Group(head, self._shards(demo, elapsed), windows, delivered, foot)
@@ -68,12 +68,14 @@ class Picture:
         self._before.append((elapsed, now))
         since, before = self._before[0]
         seconds = max(elapsed - since, 1e-9)
-        table = _table("shard", "records", "records/s", "MB/s")
+        ledger = demo.feeder.ledger
+        table = _table("shard", "records", "records/s", "MB/s", "put p50", "p99")
         for shard, (records, nbytes) in sorted(now.items()):
             old = before.get(shard, (0, 0))
             rates = ((records - old[0]) / seconds, (nbytes - old[1]) / seconds / 1e6)
             shown = rates if since < elapsed else (0.0, 0.0)
-            table.add_row(shard, f"{records:,}", f"{shown[0]:,.0f}", f"{shown[1]:.3f}")
+            times = (human_duration(ledger.quantile(share, shard)) for share in (0.5, 0.99))
+            table.add_row(shard, f"{records:,}", f"{shown[0]:,.0f}", f"{shown[1]:.3f}", *times)
         return table
 
 
@@ -102,7 +104,13 @@ def _window(window: LiveWindow) -> Any:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.1f}"
+    """Short enough for half a screen: 1,234.5, 123.5k, 12.3M."""
+    if value is None:
+        return ""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= max(size, 1e5):
+            return f"{value / size:,.1f}{unit}"
+    return f"{value:,.1f}"
 
 
 def objects(count: int) -> str:

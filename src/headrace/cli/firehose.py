@@ -20,7 +20,7 @@ from typing import Any
 
 from headrace.cli.output import add_output_arguments, console, format_of, human_size, show, show_one
 from headrace.cli.remote import RemoteDeliveries
-from headrace.cli.target import add_target_arguments, target
+from headrace.cli.target import add_target_arguments, no_store, target
 from headrace.errors import ConfigurationError, NotFound
 
 ACTIONS = ("list", "describe", "watch")
@@ -113,7 +113,10 @@ def described(where: Path | str) -> Iterator[dict[str, dict[str, Any]]]:
     from headrace.log import Log
     from headrace.streams import Streams
 
-    log = Log.open_reader(where)
+    try:
+        log = Log.open_reader(where)
+    except NotFound:
+        raise no_store(where) from None
     try:
         deliveries = Deliveries(Streams(log), Buckets(Config(), where))
         yield {

@@ -13,8 +13,9 @@ import argparse
 import csv
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import IO, Any
 
 FORMATS = ("table", "json", "csv", "raw")
@@ -53,24 +54,27 @@ def show(
     columns: Sequence[str] | None = None,
     title: str | None = None,
     raw: str | None = None,
+    table: Callable[[Row], Row] | None = None,
     stream: IO[str] | None = None,
 ) -> int:
     """Print rows in the chosen format and return how many there were.
 
     columns: names and order for table and csv; those of the first row otherwise.
     raw: the column that `-o raw` prints alone, the first one otherwise.
+    table: makes of a row what people see of it in a table: fewer columns, shorter values.
     JSON lines, CSV and raw are printed row by row as they come; a table when all are there.
     """
     target = stream or sys.stdout
     chosen = format_of(arguments, target)
     if chosen == "table":
-        return _table(list(rows), columns, title, target)
+        found = list(rows) if table is None else [table(row) for row in rows]
+        return _table(found, columns if table is None else None, title, target)
     if chosen == "csv":
         return _csv(rows, columns, target)
     count = 0
     for row in rows:
         if chosen == "json":
-            target.write(encode({name: _text(value) for name, value in row.items()}).decode() + "\n")
+            target.write(encode(dict(_member(name, value) for name, value in row.items())).decode() + "\n")
         else:
             _write_raw(row[raw or next(iter(columns or row))], target)
         count += 1
@@ -144,6 +148,17 @@ def human_size(size: float) -> str:
     return f"{size:.1f} TiB"
 
 
+def human_age(moment: datetime | None) -> str:
+    """How long ago that was, in one unit: "3m"; "" for none."""
+    if moment is None:
+        return ""
+    seconds = max((datetime.now(UTC) - moment).total_seconds(), 0.0)
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(seconds)}s"
+
+
 def human_duration(seconds: float) -> str:
     """0.0012 -> "1.2 ms"; 5400 -> "1h 30m"."""
     if seconds < 0.001:
@@ -159,16 +174,16 @@ def human_duration(seconds: float) -> str:
     return f"{hours}h {minutes}m" if hours < 24 else f"{hours // 24}d {hours % 24}h"
 
 
-def _text(value: Any) -> Any:
-    """Bytes as text where they are UTF-8, else as base64; anything else as it is."""
+def _member(name: str, value: Any) -> tuple[str, Any]:
+    """A member as JSON takes it: bytes as text where they are UTF-8, else as base64, which its name tells."""
     if not isinstance(value, bytes | bytearray | memoryview):
-        return value
+        return name, value
     try:
-        return bytes(value).decode()
+        return name, bytes(value).decode()
     except UnicodeDecodeError:
         import base64
 
-        return base64.b64encode(value).decode()
+        return f"{name}_base64", base64.b64encode(value).decode()
 
 
 def _plain(value: Any) -> Any:
@@ -203,7 +218,12 @@ def _table(rows: list[Row], columns: Sequence[str] | None, title: str | None, ta
     from rich.text import Text
 
     table = Table(
-        title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, show_header=any(names)
+        title=title,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        pad_edge=False,
+        collapse_padding=True,
+        show_header=any(names),
     )
     for name in names:
         numbers = all(isinstance(row.get(name), int | float | None) for row in rows)

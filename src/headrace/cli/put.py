@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from headrace import limits
 from headrace.cli.output import note, progress
-from headrace.cli.target import add_target_arguments, target
+from headrace.cli.target import add_target_arguments, open_store, open_stream, target
 from headrace.errors import CallerError, ConfigurationError, Error, NotFound, ValidationError
 
 BATCH_COUNT = limits.put_records_count_max
@@ -51,12 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, metavar="N", help="at most so many records a second")
     parser.add_argument("--create", type=int, metavar="SHARDS", help="make the stream if it is missing")
     add_target_arguments(parser)
+    # Files may stand before, between or after options; argparse alone takes them at one place only.
+    parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign]
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Put everything; 5 if some records failed."""
     if arguments.rate is not None and arguments.rate <= 0:
-        raise ConfigurationError(f"--rate {arguments.rate} is not above 0")
+        raise ConfigurationError(f"--rate {arguments.rate:g} is not above 0")
+    if arguments.create is not None and not 1 <= arguments.create <= limits.shards_max:
+        raise ConfigurationError(f"--create {arguments.create} is not 1 to {limits.shards_max}")
     key_of = key_function(arguments)
     where = target(arguments)
     sender: Sender = (
@@ -68,10 +72,16 @@ def run(arguments: argparse.Namespace) -> int:
         with progress(size) as advance:
             for batch in batches(lines_of(files, arguments, key_of), advance):
                 sender.send(batch)
+                sender.keyless += sum(key is None for key, _, _ in batch)
                 pace(sender.sent, arguments.rate)
+    except BaseException:
+        note(f"ended early: {sender.sent - sender.failed:,} records put into {arguments.stream}")
+        raise
     finally:
         sender.close()
     note(f"{sender.sent - sender.failed:,} records put into {arguments.stream}")
+    if sender.keyless and (arguments.key or arguments.key_regex):
+        note(f"{sender.keyless:,} of them had no {arguments.key or 'match'} for a key and were spread evenly")
     if sender.failed:
         note(f"headrace: {sender.failed:,} records failed: {sender.last_error}")
         return PARTLY
@@ -178,6 +188,7 @@ class Sender:
     def __init__(self) -> None:
         self.sent = 0
         self.failed = 0
+        self.keyless = 0
         self.last_error = ""
 
     def send(self, batch: list[Record]) -> None:
@@ -192,20 +203,16 @@ class DirectorySender(Sender):
 
     def __init__(self, directory: Path, arguments: argparse.Namespace) -> None:
         super().__init__()
-        import headrace
-
-        self._store = headrace.open(directory)
+        self._store = open_store(directory, create=arguments.create is not None)
         try:
-            self._stream = self._store.stream(
-                arguments.stream, create=arguments.create is not None, shards=self._shards(arguments)
-            )
+            known = {stream.name for stream in self._store.streams()}
+            if arguments.create is None or arguments.stream in known:
+                self._stream = open_stream(self._store, arguments.stream)
+            else:
+                self._stream = self._store.stream(arguments.stream, shards=arguments.create)
         except BaseException:
             self._store.close()
             raise
-
-    def _shards(self, arguments: argparse.Namespace) -> int | None:
-        known = {stream.name for stream in self._store.streams()}
-        return None if arguments.stream in known else arguments.create
 
     def send(self, batch: list[Record]) -> None:
         keyed = [(key, data) for key, data, _ in batch if key is not None]

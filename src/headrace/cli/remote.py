@@ -62,10 +62,14 @@ class RemoteStreams:
 
     def shards(self, stream: str) -> list[str]:
         """The ids of all shards, parents before their children."""
-        found: list[str] = []
+        return [shard["ShardId"] for shard in self.shard_list(stream)]
+
+    def shard_list(self, stream: str) -> list[dict[str, Any]]:
+        """All shards as the service describes them."""
+        found: list[dict[str, Any]] = []
         answer = self.call("ListShards", StreamName=stream)
         while True:
-            found += [shard["ShardId"] for shard in answer["Shards"]]
+            found += answer["Shards"]
             token = answer.get("NextToken")
             if not token:
                 return found
@@ -126,7 +130,7 @@ def _error(found: dict[str, Any]) -> Error:
     code = str(found.get("__type", "InternalFailure")).rpartition("#")[2]
     message = str(found.get("message") or found.get("Message") or code)
     if code == "ResourceNotFoundException":
-        return NotFound(message)
+        return NotFound(message, hint="headrace streams lists what is there")
     if code == "ProvisionedThroughputExceededException":
         return Backpressure(message)
     return Error(message, code=code)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from headrace.cli.offline import offline
 from headrace.cli.output import add_output_arguments, note, show
 
 CHECK_FAILED = 3
@@ -34,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     from headrace.log.verify import verify
 
     directory = Path(arguments.directory).expanduser().absolute()
-    before, changes = repair(directory, "cut" if arguments.cut else "skip", dry_run=arguments.dry_run)
+    with offline(directory):
+        before, changes = repair(directory, "cut" if arguments.cut else "skip", dry_run=arguments.dry_run)
     if not before.findings:
         note("nothing is damaged")
         return 0

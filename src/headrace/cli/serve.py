@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from headrace import config as configuration
 from headrace.config import Config
-from headrace.errors import ConfigurationError
+from headrace.errors import ConfigurationError, LockedByOther
 
 if TYPE_CHECKING:
     from headrace.server.app import Site
@@ -164,7 +164,11 @@ def serve_directory(
     from headrace.log import Log
     from headrace.server.app import Site, serve
 
-    log = Log.open(directory, max_bytes=config.store.max_bytes)
+    try:
+        log = Log.open(directory, max_bytes=config.store.max_bytes)
+    except LockedByOther as error:
+        hint = f"stop that process, or use --store {directory} with put, tail, streams and sql beside it"
+        raise LockedByOther(error.message, hint=hint) from None
     ready_file = Path(arguments.ready_file) if arguments.ready_file else None
     closing: Callable[[], None] = log.close
     try:
@@ -233,7 +237,7 @@ def banner(site: Site, listener: Listener) -> str:
         f"  durability  {durability}: {promise} (new streams)",
         f"  limit       {site.log.max_bytes / 2**30:.1f} GiB for the whole store",
         f"  streams     {len(site.streams.list())}, region {site.streams.region}, account {site.streams.account}",
-        f"  auth        auth: {auth}",
+        f"  auth        {auth}",
     ]
     if config.path:
         lines.append(f"  config      {config.path}")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.cli.output import add_output_arguments, format_of, note, show
 from headrace.cli.tail import when
-from headrace.cli.target import add_target_arguments, target
+from headrace.cli.target import add_target_arguments, open_store, open_stream, target
 from headrace.errors import ConfigurationError, SQLError, Unsupported
 
 if TYPE_CHECKING:
@@ -103,14 +103,12 @@ def parts_of(arguments: argparse.Namespace) -> tuple[str, str | None, str]:
 
 def act(action: str, name: str | None, text: str, where: Path, arguments: argparse.Namespace) -> int:
     """One action over an open store."""
-    from headrace.api import open as open_store
-
     if action == "check":
         return check(text, arguments)
     mode: Any = (
         "read" if action in ("explain", "list") or (action == "query" and not arguments.into) else "auto"
     )
-    with open_store(where, create=False, mode=mode) as store:
+    with open_store(where, mode=mode) as store:
         if action == "list":
             return listed(store, arguments)
         if action in ("stop", "delete"):
@@ -121,7 +119,7 @@ def act(action: str, name: str | None, text: str, where: Path, arguments: argpar
             until=moment(arguments.until),
             name=name,
             dialect=arguments.dialect,
-            sources={"SOURCE_SQL_STREAM_001": store.stream(arguments.source, create=False)}
+            sources={"SOURCE_SQL_STREAM_001": open_stream(store, arguments.source)}
             if arguments.source
             else None,
         )

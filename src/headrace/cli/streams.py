@@ -11,14 +11,20 @@ example:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from headrace.cli.output import add_output_arguments, note, show, show_one
-from headrace.cli.target import add_target_arguments, target
-from headrace.errors import ConfigurationError, Unsupported
+from headrace.cli.output import add_output_arguments, human_age, human_size, note, show, show_one
+from headrace.cli.target import add_target_arguments, open_store, open_stream, target
+from headrace.errors import ConfigurationError, NotFound, Unsupported
+
+if TYPE_CHECKING:
+    from headrace.api import Stream
+    from headrace.cli.remote import RemoteStreams
+
+Row = dict[str, Any]
 
 ACTIONS = ("list", "describe", "create", "delete", "scale", "split", "merge")
 CREATE_ONLY = ("shards", "durability", "max_bytes", "on_full", "retention", "record_size_max")
@@ -71,45 +77,48 @@ def run(arguments: argparse.Namespace) -> int:
 
 def on_directory(directory: Path, arguments: argparse.Namespace) -> int:
     """By the library, in this process or through the one that writes the directory."""
-    import headrace
-
-    with headrace.open(directory, create=arguments.action == "create") as store:
+    with open_store(directory, create=arguments.action == "create") as store:
         action: Callable[[Any, argparse.Namespace], None] = globals()[f"_{arguments.action}"]
         action(store, arguments)
     return 0
 
 
 def _list(store: Any, arguments: argparse.Namespace) -> None:
-    show([row_of(stream) for stream in store.streams()], arguments, title="streams")
+    show([row_of(stream) for stream in store.streams()], arguments, title="streams", table=short)
 
 
-def row_of(stream: Any) -> dict[str, Any]:
+def row_of(stream: Stream) -> Row:
     """What is known of a stream at a glance."""
-    inner = stream._inner
-    first_ms, records, size = 0, 0, 0
-    for shard in inner.shards:
-        lane = inner.lane_of(shard.number)
-        first, upcoming = lane.bounds(shard.number)
-        records += upcoming - first
-        head = lane.read(shard.number, first, max_records=1) if upcoming > first else None
-        if head is not None and len(head):
-            arrival = int(head.arrival[0].astype("int64"))
-            first_ms = min(first_ms or arrival, arrival)
-    for lane in inner.lanes:
-        size += (
-            sum(path.stat().st_size for path in lane.directory.glob("0*")) if lane.directory.exists() else 0
-        )
-    document = inner.document
+    info = stream.info
     return {
-        "stream": stream.name, "shards": stream.shards, "records": records, "bytes": size,
-        "oldest": datetime.fromtimestamp(first_ms / 1000, UTC).isoformat(timespec="seconds") if first_ms else None,
-        "retention_hours": document.retention_hours, "durability": document.durability,
-        "max_bytes": document.max_bytes, "on_full": document.on_full,
+        "stream": info.name, "shards": info.shards, "records": info.records, "bytes": info.nbytes,
+        "oldest": None if info.oldest is None else info.oldest.isoformat(timespec="seconds"),
+        "retention_hours": info.retention_hours, "durability": info.durability,
+        "max_bytes": info.max_bytes, "on_full": info.on_full,
+    }  # fmt: skip
+
+
+def short(row: Mapping[str, Any]) -> Row:
+    """A stream as a table shows it."""
+    oldest = None if row["oldest"] is None else datetime.fromisoformat(row["oldest"])
+    return {
+        "stream": row["stream"], "shards": row["shards"], "records": row["records"],
+        "size": human_size(row["bytes"]), "limit": "" if row["max_bytes"] is None else human_size(row["max_bytes"]),
+        "oldest": human_age(oldest), "keeps": f"{row['retention_hours']}h", "promise": row["durability"],
+    }  # fmt: skip
+
+
+def short_shard(row: Mapping[str, Any]) -> Row:
+    """A shard as a table shows it: its number, and the first digits of its range."""
+    return {
+        "shard": int(row["shard"].removeprefix("shardId-")), "from": f"{row['start'][:8]}…",
+        "to": f"{row['end'][:8]}…", "open": row["open"], "lane": row["lane"], "first": row["first"],
+        "next": row["next"],
     }  # fmt: skip
 
 
 def _describe(store: Any, arguments: argparse.Namespace) -> None:
-    stream = store.stream(arguments.name, create=False)
+    stream = open_stream(store, arguments.name)
     show_one({**row_of(stream), "arn": stream.arn}, arguments)
     rows = []
     for shard in stream._inner.shards:
@@ -119,12 +128,13 @@ def _describe(store: Any, arguments: argparse.Namespace) -> None:
                 "shard": f"shardId-{shard.number:012d}",
                 "start": f"{shard.start:032x}",
                 "end": f"{shard.end:032x}",
+                "open": shard.open,
                 "lane": shard.lane,
                 "first": first,
                 "next": upcoming,
             }
         )
-    show(rows, arguments, title="shards")
+    show(rows, arguments, title="shards", table=short_shard)
 
 
 def _create(store: Any, arguments: argparse.Namespace) -> None:
@@ -138,7 +148,7 @@ def _create(store: Any, arguments: argparse.Namespace) -> None:
 
 
 def _delete(store: Any, arguments: argparse.Namespace) -> None:
-    row = row_of(store.stream(arguments.name, create=False))
+    row = row_of(open_stream(store, arguments.name))
     if arguments.dry_run:
         show_one({"would_delete": row["stream"], "records": row["records"], "bytes": row["bytes"]}, arguments)
         return
@@ -160,18 +170,18 @@ def confirm(arguments: argparse.Namespace, what: str) -> None:
 
 
 def _scale(store: Any, arguments: argparse.Namespace) -> None:
-    store.stream(arguments.name, create=False).scale(numbers(arguments, 1, "a number of shards")[0])
+    open_stream(store, arguments.name).scale(numbers(arguments, 1, "a number of shards")[0])
     _describe(store, arguments)
 
 
 def _split(store: Any, arguments: argparse.Namespace) -> None:
-    first, second = store.stream(arguments.name, create=False).split(shards(arguments, 1)[0])
+    first, second = open_stream(store, arguments.name).split(shards(arguments, 1)[0])
     note(f"shardId-{first:012d} and shardId-{second:012d} opened")
 
 
 def _merge(store: Any, arguments: argparse.Namespace) -> None:
     one, other = shards(arguments, 2)
-    note(f"shardId-{store.stream(arguments.name, create=False).merge(one, other):012d} opened")
+    note(f"shardId-{open_stream(store, arguments.name).merge(one, other):012d} opened")
 
 
 def numbers(arguments: argparse.Namespace, count: int, what: str) -> list[int]:
@@ -181,10 +191,12 @@ def numbers(arguments: argparse.Namespace, count: int, what: str) -> list[int]:
     return [int(word) for word in arguments.rest]
 
 
-def shards(arguments: argparse.Namespace, count: int) -> list[int]:
+def shards(arguments: argparse.Namespace, count: int) -> list[str]:
     """Shard numbers or ids after the name."""
-    arguments.rest = [word.removeprefix("shardId-") for word in arguments.rest]
-    return numbers(arguments, count, "a shard" if count == 1 else f"{count} shards")
+    if len(arguments.rest) != count or not all(w.removeprefix("shardId-").isdigit() for w in arguments.rest):
+        what = "a shard" if count == 1 else f"{count} shards"
+        raise ConfigurationError(f"streams {arguments.action} {arguments.name} wants {what}", hint="as in 0")
+    return list(arguments.rest)
 
 
 # ---------------------------------------------------------------- an endpoint
@@ -233,8 +245,21 @@ def on_endpoint(endpoint: str, arguments: argparse.Namespace) -> int:
         remote.call(
             "UpdateShardCount", StreamName=name, TargetShardCount=count, ScalingType="UNIFORM_SCALING"
         )
+    elif arguments.action == "split":
+        split_remotely(remote, name, shards(arguments, 1)[0])
     else:
-        raise Unsupported(
-            f"streams {arguments.action} needs --store DIR", hint="it also works beside a running server"
-        )
+        one, other = (f"shardId-{int(shard.removeprefix('shardId-')):012d}" for shard in shards(arguments, 2))
+        remote.call("MergeShards", StreamName=name, ShardToMerge=one, AdjacentShardToMerge=other)
+        note(f"{one} and {other} merged")
     return 0
+
+
+def split_remotely(remote: RemoteStreams, name: str, shard: str) -> None:
+    """Split a shard in the middle of its range."""
+    wanted = f"shardId-{int(shard.removeprefix('shardId-')):012d}"
+    ranges = {found["ShardId"]: found["HashKeyRange"] for found in remote.shard_list(name)}
+    if wanted not in ranges:
+        raise NotFound(f"stream {name} has no shard {wanted}", hint=f"it has {', '.join(list(ranges)[:8])}")
+    middle = (int(ranges[wanted]["StartingHashKey"]) + int(ranges[wanted]["EndingHashKey"]) + 1) // 2
+    remote.call("SplitShard", StreamName=name, ShardToSplit=wanted, NewStartingHashKey=str(middle))
+    note(f"{wanted} split")

@@ -14,13 +14,13 @@ import heapq
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from headrace.cli.output import add_output_arguments, format_of, show
-from headrace.cli.target import add_target_arguments, target
+from headrace.cli.target import add_target_arguments, open_store, open_stream, target
 from headrace.errors import ConfigurationError
 
 POLL_S = 0.2
@@ -52,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     if format_of(arguments) == "table" and arguments.follow:
         arguments.output = "json"  # a table needs to know its rows before it is drawn
     try:
-        show(rows, arguments, columns=("time", "shard", "key", "data"), title="records", raw="data")
+        columns = ("time", "shard", "key", "data")
+        show(rows, arguments, columns=columns, title="records", raw="data", table=short)
     except KeyboardInterrupt:
         if not arguments.follow:
             raise
@@ -82,6 +83,18 @@ def row_of(time_ms: int, shard: str, key: str, data: bytes) -> Row:
     return {"time": moment.replace("+00:00", "Z"), "shard": shard, "key": key, "data": text_of(data)}
 
 
+def short(row: Mapping[str, Any]) -> Row:
+    """A record as a table shows it: the time of day, the shard's number, and one line of data."""
+    data = row["data"]
+    text = data if isinstance(data, str) else bytes(data).decode("utf-8", "replace")
+    return {
+        "time": row["time"][11:-1],
+        "shard": int(row["shard"].removeprefix("shardId-")),
+        "key": row["key"],
+        "data": text,
+    }
+
+
 def text_of(data: bytes) -> Any:
     """Payloads as text where they are; raw bytes otherwise."""
     if format_wants_bytes:
@@ -97,13 +110,11 @@ format_wants_bytes = False
 
 def directory_rows(directory: Path, arguments: argparse.Namespace) -> Iterator[Row]:
     """From a directory, read directly."""
-    import headrace
-
     global format_wants_bytes
     format_wants_bytes = format_of(arguments) == "raw"
     # Only reading, so that a server or a put may start meanwhile and write the directory.
-    with headrace.open(directory, create=False, mode="read") as store:
-        stream = store.stream(arguments.stream, create=False)
+    with open_store(directory, mode="read") as store:
+        stream = open_stream(store, arguments.stream)
         start = when(arguments.start)
         if start is None:
             last, tail = last_records(stream, 10 if arguments.n is None else arguments.n, arguments.shard)

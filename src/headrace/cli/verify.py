@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from headrace.cli.offline import offline
 from headrace.cli.output import add_output_arguments, note, progress, show
 from headrace.config import default_directory
 
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     directory = Path(arguments.directory or default_directory()).expanduser().absolute()
     size = store_size(directory) if (directory / "lanes").exists() else None
-    with progress(size) as advance:
+    with offline(directory), progress(size) as advance:
         report = verify(directory, advance=advance)
     rows = [
         {"file": str(f.path), "byte": f.byte if f.byte >= 0 else None, "what": f.message}

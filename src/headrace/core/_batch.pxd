@@ -12,6 +12,7 @@ cdef class RecordBatch:
     cdef const uint8_t *base        # first byte of the buffer
     cdef Py_ssize_t size            # bytes in the buffer
     cdef readonly Py_ssize_t count  # records
+    cdef public object created      # shard -> when it was made, in seconds; None where that is not known
     cdef object _offsets, _lengths, _key_offsets, _key_lengths, _ordinals, _arrivals, _shards
     # the same arrays as pointers, each `count` long
     cdef const int64_t *offset

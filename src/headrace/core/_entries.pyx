@@ -383,7 +383,7 @@ cdef class Entries:
         cdef Py_ssize_t i, first = self.count
         cdef ArrowValues values = ArrowValues(data, "data")
         cdef hr_entry *entry
-        self.reserve(first + values.count)
+        self.reserve(max(first + values.count, 1))
         entry = self.entry + first
         for i in range(values.count):
             begin(entry + i)
@@ -516,7 +516,7 @@ cdef class Entries:
     @property
     def slots(self):
         """After routing: each entry's place in the router's table (uint32)."""
-        return self.field(cnp.NPY_UINT32, &self.entry.slot)
+        return self.field(cnp.NPY_UINT32, &self.entry.slot if self.count else NULL)
 
     @property
     def lanes(self):
@@ -530,12 +530,12 @@ cdef class Entries:
     @property
     def indexes(self):
         """After appending: the running index of each record within its shard (uint64)."""
-        return self.field(cnp.NPY_UINT64, &self.entry.index)
+        return self.field(cnp.NPY_UINT64, &self.entry.index if self.count else NULL)
 
     @property
     def arrivals(self):
         """After appending: the arrival time of each record in epoch milliseconds (int64)."""
-        return self.field(cnp.NPY_INT64, &self.entry.arrival_ms)
+        return self.field(cnp.NPY_INT64, &self.entry.arrival_ms if self.count else NULL)
 
     def shards(self, Router router not None):
         """After routing by `router`: the shard number of each record (uint32)."""

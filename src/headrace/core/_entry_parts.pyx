@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
-"""Parts of entries: those of one lane, a slice, without what a lane already holds."""
+"""Parts of entries: those of one lane, a slice, a choice, without what a lane already holds."""
 
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
@@ -54,6 +54,24 @@ def entries_slice(Entries entries, Py_ssize_t start, Py_ssize_t stop):
     part.reserve(max(stop - start, 1))
     memcpy(part.entry, entries.entry + start, (stop - start) * sizeof(hr_entry))
     part.count = stop - start
+    part.owners.append(entries)
+    return part
+
+
+def entries_at(Entries entries, uint32_t[::1] positions):
+    """The entries at some positions as entries of their own, not routed; the bytes are shared.
+
+    Cost: 64 bytes copied an entry.
+    """
+    cdef Entries part = Entries()
+    cdef Py_ssize_t i
+    cdef Py_ssize_t count = positions.shape[0]
+    part.reserve(max(count, 1))
+    for i in range(count):
+        if positions[i] >= entries.count:
+            raise ValueError(f"entry {positions[i]} of {entries.count}")
+        part.entry[i] = entries.entry[positions[i]]
+    part.count = count
     part.owners.append(entries)
     return part
 

@@ -128,10 +128,17 @@ def open_streams(log: Log, config: Config, clock: Clock) -> Streams:
 
 
 async def serve(
-    site: Site, bound: socket.socket, ready: Callable[[Listener], None], stop: asyncio.Event
+    site: Site,
+    bound: socket.socket,
+    ready: Callable[[Listener], None],
+    stop: asyncio.Event,
+    *,
+    alone: bool = True,
 ) -> Listener:
     """Serve a site on a bound socket until `stop` is set, then end in order: no more connections, answers
-    that are owed, keepers in reverse, the log's last writes. The log itself stays open."""
+    that are owed, keepers in reverse, the log's last writes. The log itself stays open.
+
+    alone: the process does nothing else, so what is there when it starts may be taken for lasting."""
     started = time.monotonic()
     server = site.config.server
     pages = {
@@ -155,8 +162,9 @@ async def serve(
             begun.append(keeper)
         await listener.start()
         unwatch = health.watch(listener.context)
-        gc.collect()
-        gc.freeze()  # what was built until here lives as long as the process
+        if alone:
+            gc.collect()
+            gc.freeze()  # what was built until here lives as long as the process
         ready(listener)
         await stop.wait()
     finally:
@@ -203,6 +211,11 @@ class ServerThread:
         """The endpoint URL for clients."""
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread is there."""
+        return self._thread.is_alive()
+
     def boto3(self) -> dict[str, str]:
         """Arguments for boto3.client: endpoint, region, and credentials that the server does not look at."""
         return {
@@ -236,7 +249,7 @@ class ServerThread:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        await serve(self._site, self._bound, self._set_ready, self._stop)
+        await serve(self._site, self._bound, self._set_ready, self._stop, alone=False)
 
     def _set_ready(self, listener: Listener) -> None:
         self.listener = listener

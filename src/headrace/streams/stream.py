@@ -171,11 +171,12 @@ class Stream:
 
     def refused(self, entries: Entries, router: Router, failures: dict[int, Error]) -> np.ndarray[Any, Any]:
         """One byte an entry: 0 where it was accepted, else 1 + the ordinal of the lane that refused it."""
-        lane_of = np.zeros(self.table.count, dtype=np.uint8)
-        for shard in self.table.open():
-            if shard.lane in failures:
-                lane_of[shard.number] = shard.lane + 1
-        return lane_of[np.asarray(entries.shards(router))]
+        # As they were routed: a reshard may have changed the table since.
+        found = np.zeros(entries.count, dtype=np.uint8)
+        lanes = entries.lanes
+        for ordinal in failures:
+            found[lanes[ordinal]] = ordinal + 1
+        return found
 
     def _refusal(self, entries: Entries, router: Router, failures: dict[int, Error]) -> Error:
         """One error for entries of which some or all were refused."""
