@@ -237,7 +237,8 @@ def _nearest(parts: list[tuple[Integers, int]], divisors: Integers) -> tuple[Dou
     if any(not -960 < unit < 900 for _, unit in parts):
         return high, ~sure
     for values, unit in parts:
-        high, rest = _two_sum(high, values * 2.0**unit)
+        scaled: Doubles = values * np.float64(2.0**unit)
+        high, rest = _two_sum(high, scaled)
         low, lost = _two_sum(low, rest)
         sure &= lost == 0.0
     high, low = _two_sum(high, low)

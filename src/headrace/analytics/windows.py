@@ -37,7 +37,7 @@ from headrace import limits
 from headrace.analytics.accumulators import accumulator
 from headrace.analytics.columns import columns_of, vector_of
 from headrace.analytics.keys import KeyTable
-from headrace.analytics.types import INTEGERS, Type
+from headrace.analytics.types import INTEGERS, TIMESTAMP_MAX, TIMESTAMP_MIN, Type
 from headrace.analytics.vectors import Vector
 from headrace.analytics.watermark import Watermarks
 from headrace.core.table import Columns
@@ -327,7 +327,7 @@ class Tumbling:
         """Take in rows of one shard, in their order; the groups of the windows that this closed.
 
         Raises:
-            InvalidArgument: a column is missing or has the wrong type.
+            InvalidArgument: a column is missing or has the wrong type, or a time is beyond the year 9999.
             LimitExceeded: too many open groups.
         """
         vectors = {name: vector_of(columns, name) for name in self._names()}
@@ -335,6 +335,9 @@ class Tumbling:
         if time.type is not Type.TIMESTAMP:
             raise InvalidArgument(f"column {self.time!r} is {time.type}; the time column is a timestamp")
         windows = self._opened(vectors)
+        known = time.values if time.valid is None else time.values[time.valid]
+        if len(known) and not TIMESTAMP_MIN <= known.min() <= known.max() <= TIMESTAMP_MAX:
+            raise InvalidArgument(f"a time in column {self.time!r} is beyond the years 1 to 9999")
         if time.valid is not None and not time.valid.all():
             self.null_times += int(np.count_nonzero(~time.valid))
             vectors = {name: vector.take(time.valid) for name, vector in vectors.items()}
