@@ -134,7 +134,6 @@ class Runner:
         ends, alive = step
         results = []
         for shard, end in sorted(ends.items()):
-            self._enter(shard)
             start = self.positions.get(shard, 0)
             for batch in self.source.read(shard, start, end) if end > start else ():
                 results += self._take(batch)
@@ -178,10 +177,15 @@ class Runner:
             self._settle(sink)
         for shard in shards:
             self._heard[shard] = now
-            self._enter(shard)
 
     def _take(self, batch: RecordBatch) -> list[Result]:
+        """Compute with the next records of a shard.
+
+        A poll may give a shard's last records and its children's first, the parent before: only when those
+        were taken is the watermark known that the children begin with.
+        """
         shard = int(batch.shards[0])
+        self._enter(shard)
         before = self.engine.watermarks.of(shard)
         result = self.engine.take(batch)
         self.tracker.note(self.engine, batch, before)
