@@ -152,10 +152,13 @@ class ExactSums:
 
     def small(self, slots: Integers) -> Integers | None:
         """Sums of integers as int64, or None where one of them may need more bits."""
-        if any(limb > 1 for limb in self.limbs):
+        if any(limb > 2 for limb in self.limbs):
             return None
-        low, high = (self._picked(limb, slots) for limb in (0, 1))
-        if len(slots) and (_largest(high) >= 1 << 29 or _largest(low) >= 1 << 61):
+        low, high, top = (self._picked(limb, slots) for limb in (0, 1, 2))
+        if len(slots) and (_largest(low) >= 1 << 61 or _largest(high) >= 1 << 61 or _largest(top) >= 1 << 20):
+            return None
+        high = high + (top << LIMB)  # a negative part leaves -1 here
+        if len(slots) and _largest(high) >= 1 << 29:
             return None
         return low + (high << LIMB)
 
