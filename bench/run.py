@@ -27,6 +27,7 @@ from typing import Any
 
 from peers.servers import SERVERS, NotInstalled
 from peers.stores import STORES
+from peers.windows import WINDOWS
 
 from headrace.bench import command, machine, requests
 from headrace.bench._load import Ledger, Load
@@ -35,6 +36,7 @@ from headrace.bench.embedded import embedded_put, headrace
 from headrace.bench.measure import headrace_server, other_server, touched_bytes
 from headrace.bench.report import SCHEMA, Report, Run, failures_of
 from headrace.bench.target import on_core
+from headrace.bench.windows import material, windows
 from headrace.bench.workloads import (
     SHAPES,
     WORKLOADS,
@@ -51,7 +53,7 @@ from headrace.log.cold import ColdSegment
 
 PEER_SECONDS = 5.0
 HTTP = ("put-1k", "put-100", "put-single", "drain")
-ALL = (*HTTP, "e2e", "sustained", "embedded-put", "disk")
+ALL = (*HTTP, "e2e", "sustained", "embedded-put", "disk", "windows")
 CEILING = "ceiling"
 
 
@@ -76,6 +78,9 @@ GOALS = (
     Goal("sustained", "records_per_s", 300_000, "60 s into 8 GiB, records of 1 KiB/s"),
     Goal("embedded-put", "producer_records_per_s", 2_000_000, "producer(), 100 B, records/s"),
     Goal("embedded-put", "batches_records_per_s", 10_000_000, "put_many, 100 B, records/s"),
+    Goal(
+        "windows", "events_per_cpu_s", 2_500_000, "SQL windows, JSON of 200 B, 3 columns, events a CPU-second"
+    ),
     Goal("disk", "put_500_of_plain", 0.8, "disk, 500 x 1 KiB a put, share of plain fdatasync"),
     Goal("disk", "put_500_by_4_of_plain", 0.8, "the same from 4 threads"),
 )
@@ -242,12 +247,20 @@ class Session:
             run = disk(self.directory, self.options("disk", "headrace"))
             self.add(self.report("disk", "headrace", "calls", "disk"), run)
 
+    def windows(self) -> None:
+        options = self.options("windows", "headrace")
+        options = replace(options, records=100_000 if self.arguments.quick else None)
+        self.add(self.report("windows", "headrace", "calls", "process"), windows(self.directory, options))
+        for name, peer in (WINDOWS if self.arguments.peers else {}).items():
+            self.add(self.report("windows", name, "calls", "nothing is kept"), peer(material(options)))
+
     def run(self, workload: str) -> None:
         others = {
             "e2e": self.e2e,
             "sustained": self.sustained,
             "embedded-put": self.embedded,
             "disk": self.disk,
+            "windows": self.windows,
         }
         if workload in others:
             others[workload]()

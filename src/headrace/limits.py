@@ -91,6 +91,7 @@ sql_terms_max = 100  # operators in a row, as in 1 + 1 + 1 + …
 sql_columns_max = 1000  # of a table or result
 sql_discovery_records_max = 1000  # looked at for a schema
 sql_groups_max = 4_000_000  # open groups of a query: all windows and keys together
+sql_texts_size_max = 512 * MIB  # characters of keys, MIN and MAX in the open groups of a query
 sql_errors_kept_max = 1000  # error rows and late rows kept to be looked at, each
 sql_output_records_max = 10_000  # in one group of an output
 sql_state_inline_size_max = 64 * KIB  # open windows kept with a position; beyond, they are read again

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from headrace.analytics.exact import ExactSums, double_parts, integer_parts, rounded
+from headrace.analytics.exact import ExactSums, double_parts, integer_parts
 from headrace.analytics.keys import column_of
 from headrace.analytics.types import BIGINT_MAX, BIGINT_MIN, INTEGERS, Type
 from headrace.analytics.vectors import SUM_OVERFLOW, Vector
@@ -25,7 +25,9 @@ Integers = npt.NDArray[np.int64]
 
 
 class Accumulator(Protocol):
-    """One aggregate over all open groups."""
+    """One aggregate over all open groups. `texts_size`: characters of the texts it holds."""
+
+    texts_size: int
 
     def grow(self, capacity: int) -> None:
         """Make room for slots below `capacity`; new ones are empty."""
@@ -74,6 +76,8 @@ def _known(codes: Integers, argument: Vector) -> tuple[Integers, npt.NDArray[Any
 class Count:
     """COUNT(*) and COUNT(x)."""
 
+    texts_size = 0
+
     def __init__(self) -> None:
         self.counts: Integers = np.zeros(0, np.int64)
 
@@ -101,6 +105,8 @@ class Count:
 class IntegerSum:
     """SUM and AVG of integers: exact; a SUM beyond BIGINT is an error row. AVG cuts towards zero."""
 
+    texts_size = 0
+
     def __init__(self, average: bool) -> None:
         self.average = average
         self.count = Count()
@@ -118,12 +124,17 @@ class IntegerSum:
             self.sums.add(slots, part, unit)
 
     def result(self, slots: Integers) -> Vector:
-        counts = self.count.counts[slots].tolist()
+        counts = self.count.counts[slots]
+        small = self.sums.small(slots)
+        if small is not None:
+            if self.average:
+                small = np.abs(small) // np.maximum(counts, 1) * np.sign(small)
+            return Vector(Type.BIGINT, small, _nulls(counts))
         totals = self.sums.integers(slots)
         if self.average:
             totals = [
                 abs(total) // (count or 1) * (1 if total >= 0 else -1)
-                for total, count in zip(totals, counts, strict=True)
+                for total, count in zip(totals, counts.tolist(), strict=True)
             ]
         beyond = np.array([not BIGINT_MIN <= total <= BIGINT_MAX for total in totals], np.bool_)
         values = np.array(
@@ -149,6 +160,8 @@ class DoubleSum:
 
     With a NaN, or with both infinities, the result is NaN; with one infinity it is that one.
     """
+
+    texts_size = 0
 
     def __init__(self, average: bool) -> None:
         self.average = average
@@ -184,14 +197,12 @@ class DoubleSum:
         return codes[finite], values[finite]
 
     def result(self, slots: Integers) -> Vector:
-        counts = self.count.counts[slots].tolist()
-        totals, unit = self.sums.exact(slots)
-        divisors = [count or 1 for count in counts] if self.average else [1] * len(counts)
-        values = [rounded(total, unit, divisor) for total, divisor in zip(totals, divisors, strict=True)]
-        for index, mark in enumerate(self.special[slots].tolist()):
-            if mark:
-                values[index] = {2: math.inf, 4: -math.inf}.get(mark, math.nan)
-        return Vector(Type.DOUBLE, np.array(values, np.float64), _nulls(counts))
+        counts = self.count.counts[slots]
+        values = self.sums.rounded(slots, np.maximum(counts, 1) if self.average else np.ones_like(counts))
+        marks = self.special[slots]
+        for index in np.flatnonzero(marks).tolist():
+            values[index] = {2: math.inf, 4: -math.inf}.get(int(marks[index]), math.nan)
+        return Vector(Type.DOUBLE, values, _nulls(counts))
 
     def reset(self, slots: Integers) -> None:
         self.count.reset(slots)
@@ -209,6 +220,8 @@ class DoubleSum:
 
 class NumberExtreme:
     """MIN and MAX of numbers and timestamps."""
+
+    texts_size = 0
 
     def __init__(self, kind: Type, largest: bool) -> None:
         self.type = kind
@@ -265,6 +278,7 @@ class StringExtreme:
 
     def __init__(self, largest: bool) -> None:
         self.largest = largest
+        self.texts_size = 0
         self.values: npt.NDArray[Any] = np.zeros(0, object)
 
     def grow(self, capacity: int) -> None:
@@ -286,12 +300,14 @@ class StringExtreme:
         for group in np.flatnonzero(part != none).tolist():
             slot, text = slots[group], dictionary[order[part[group]]]
             before = self.values[slot]
-            self.values[slot] = text if before is None else choose(before, text)
+            chosen = self.values[slot] = text if before is None else choose(before, text)
+            self.texts_size += len(chosen) - len(before or "")
 
     def result(self, slots: Integers) -> Vector:
         return column_of(Type.VARCHAR, self.values[slots].tolist())
 
     def reset(self, slots: Integers) -> None:
+        self.texts_size -= sum(len(text) for text in self.values[slots].tolist() if text is not None)
         self.values[slots] = None
 
     def save(self, slots: Integers) -> list[Any]:
@@ -300,11 +316,12 @@ class StringExtreme:
     def load(self, slots: Integers, saved: list[Any]) -> None:
         for slot, value in zip(slots.tolist(), saved, strict=True):
             self.values[slot] = value
+            self.texts_size += len(value or "")
 
 
-def _nulls(counts: list[int]) -> npt.NDArray[np.bool_] | None:
+def _nulls(counts: Integers) -> npt.NDArray[np.bool_] | None:
     """The mask of a SUM or AVG: NULL where nothing was counted."""
-    valid = np.array(counts, np.int64) > 0
+    valid = counts > 0
     return None if valid.all() else valid
 
 

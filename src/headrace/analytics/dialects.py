@@ -81,6 +81,10 @@ class StreamingParser(Parser):
         token = token or self._curr
         previous = self._prev
         start = token.start if token else (previous.end + 1 if previous else 0)
+        if message.startswith("Invalid expression") and token:
+            message = f"{token.text.upper()} is not understood here"
+        elif message.startswith("Expecting ") and token:
+            message = f"expected {message.removeprefix('Expecting ')} before {token.text.upper()}"
         error = ParseError.new(message, description=message)
         error.errors[0]["start"] = start
         raise error
@@ -97,6 +101,8 @@ class StreamingParser(Parser):
         return node
 
     def _parse_statement(self) -> Any:
+        if self._curr and self._curr.token_type == TokenType.SEMICOLON:  # one with a comment behind it
+            return super()._parse_statement()
         if self._curr and self._curr.text.upper() not in self.STATEMENTS:
             self.raise_error(
                 f"{self._curr.text.upper()} is not a statement of this dialect that headrace runs"
@@ -153,6 +159,10 @@ class StreamingParser(Parser):
         constraints = []
         if self._match_text_seq("NOT", "NULL"):
             constraints.append(exp.ColumnConstraint(kind=exp.NotNullColumnConstraint()))
+        if self._curr and self._curr.text.upper() == "METADATA":
+            self.raise_error("METADATA columns are not supported")
+        if self._curr and self._curr.token_type not in (TokenType.COMMA, TokenType.R_PAREN):
+            self.raise_error(f"{self._curr.text.upper()} of a column is not supported")
         return self.expression(exp.ColumnDef(this=name, kind=kind, constraints=constraints))
 
     def _description(self) -> None:
@@ -280,10 +290,7 @@ class FlinkParser(StreamingParser):
             name = self._name("a column")
             self._advance()
             return self.expression(Computed(this=name, expression=self._parse_disjunction()))
-        column_definition = self._column_definition()
-        if self._curr and self._curr.text.upper() == "METADATA":
-            self.raise_error("METADATA columns are not supported")
-        return column_definition
+        return self._column_definition()
 
     def _with_options(self) -> list[exp.Expr]:
         """`('key' = 'value', …)`."""

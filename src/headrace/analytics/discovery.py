@@ -9,6 +9,7 @@ says why. A member that is null in every record looked at is VARCHAR, with a not
 Only the column that windows take for the time is guessed to be a TIMESTAMP: a text must be ISO 8601 or SQL
 in every record; a number counts seconds, milliseconds or microseconds since 1970, whichever puts the
 largest one seen before the year 2286 (below 1e10: seconds, below 1e13: milliseconds). The note says which.
+What is beyond the year 9999 even as microseconds, such as nanoseconds, is taken for no time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 
 from headrace import limits
 from headrace.analytics.tables import Table, undeclared
-from headrace.analytics.types import BIGINT_MAX, BIGINT_MIN, Schema, Type, parse_timestamp
+from headrace.analytics.types import BIGINT_MAX, BIGINT_MIN, TIMESTAMP_MAX, Schema, Type, parse_timestamp
 from headrace.core._batch import RecordBatch
 
 _EPOCHS = ((1e10, "timestamp[s]", "seconds"), (1e13, "timestamp[ms]", "milliseconds"))
@@ -105,6 +106,11 @@ def _with_time(table: Table, name: str, values: list[Any]) -> Table:
     scan, why = "", ""
     if field.type in (Type.BIGINT, Type.DOUBLE):
         largest = max(abs(value) for value in present)
+        if not largest <= TIMESTAMP_MAX:
+            note = (
+                f"{name}: numbers up to {largest:g} are no seconds, milliseconds or microseconds since 1970"
+            )
+            return replace(table, notes=(*table.notes, note))
         scan, why = next(
             ((kind, unit) for limit, kind, unit in _EPOCHS if largest < limit),
             ("timestamp[us]", "microseconds"),

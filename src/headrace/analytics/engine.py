@@ -21,7 +21,15 @@ from headrace.analytics.columns import columns_of, vector_of
 from headrace.analytics.plan import Plan
 from headrace.analytics.planner import ARRIVAL
 from headrace.analytics.rejects import Rejects
-from headrace.analytics.types import INTEGER_MAX, INTEGER_MIN, Field, Type, format_timestamp
+from headrace.analytics.types import (
+    INTEGER_MAX,
+    INTEGER_MIN,
+    TIMESTAMP_MAX,
+    TIMESTAMP_MIN,
+    Field,
+    Type,
+    format_timestamp,
+)
 from headrace.analytics.vectors import (
     NULL_VALUE,
     REASONS,
@@ -155,12 +163,13 @@ class Engine:
         faults = [("", columns.errors, "the record is not a JSON object")]
         for field in self.plan.fields:
             faults.append((field.name, columns.mismatches(field.name), f"the value is not {field.type}"))
-            if field.type is Type.INTEGER:
+            if field.type in _BOUNDS:
+                rows = _outside(frame.column(field.name), *_BOUNDS[field.type])
+                faults.append((field.name, rows, f"the value is beyond {field.type}"))
+            if field.length is not None:
                 vector = frame.column(field.name)
-                beyond = (vector.values < INTEGER_MIN) | (vector.values > INTEGER_MAX)
-                if vector.valid is not None:
-                    beyond &= vector.valid
-                faults.append((field.name, np.flatnonzero(beyond), "the value is beyond INTEGER"))
+                long = map_strings(vector, len, np.int64, 0) > field.length
+                faults.append((field.name, np.flatnonzero(long), REASONS[TOO_LONG]))
             required = field.name in self.plan.not_null
             if required or (self.plan.window is not None and field.name == self.plan.window.time):
                 valid = frame.column(field.name).valid
@@ -332,6 +341,18 @@ class Engine:
             else:
                 texts.append(str(vector.values[row]))
         return texts
+
+
+_BOUNDS = {Type.INTEGER: (INTEGER_MIN, INTEGER_MAX), Type.TIMESTAMP: (TIMESTAMP_MIN, TIMESTAMP_MAX)}
+"""Types whose vectors could hold more than the type does."""
+
+
+def _outside(vector: Vector, low: int, high: int) -> Rows:
+    """The rows with a value beyond these bounds."""
+    values = vector.values if vector.valid is None else np.where(vector.valid, vector.values, np.int64(low))
+    if not len(values) or (low <= values.min() and values.max() <= high):
+        return np.zeros(0, np.int64)
+    return np.flatnonzero((values < low) | (values > high))
 
 
 def _path(field: Field) -> str | None:

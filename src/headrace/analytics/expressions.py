@@ -10,6 +10,7 @@ where a double holds it exactly; everywhere else it is refused, because the engi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,7 +22,7 @@ from headrace import limits
 from headrace.analytics import operators
 from headrace.analytics.dialects import UNITS, Step
 from headrace.analytics.text import Query
-from headrace.analytics.types import BIGINT_MAX, INTEGERS, NUMBERS, Type, parse_timestamp
+from headrace.analytics.types import BIGINT_MAX, INTEGERS, NUMBERS, TIMESTAMP_MAX, Type, parse_timestamp
 from headrace.analytics.vectors import Vector, constant
 
 NO_LITERAL = object()
@@ -150,6 +151,8 @@ class Compiler:
             )
         try:
             if "e" in text.lower():
+                if not math.isfinite(float(text)):
+                    raise self.error(node, f"{text} is beyond DOUBLE")
                 return literal(Type.DOUBLE, float(text))
             return literal(Type.DECIMAL, Decimal(text))
         except (ValueError, ArithmeticError):
@@ -499,7 +502,14 @@ def describe(node: exp.Expr) -> str:
 
 
 def interval_micros(query: Query, node: exp.Interval) -> int:
-    """An interval's microseconds."""
+    """An interval's microseconds, at most those of all the years that a TIMESTAMP knows."""
+    micros = _interval_micros(query, node)
+    if abs(micros) > TIMESTAMP_MAX:
+        raise query.error(node, f"the interval '{node.this.this}' is longer than 8,000 years")
+    return micros
+
+
+def _interval_micros(query: Query, node: exp.Interval) -> int:
     unit, text = node.args.get("unit"), str(node.this.this).strip()
     if isinstance(unit, exp.IntervalSpan):
         return _span_micros(query, node, unit, text)
@@ -569,6 +579,8 @@ def type_of(query: Query, node: exp.DataType) -> tuple[Type, int | None]:
     ]
     if len(parameters) != len(node.expressions) or len(parameters) > 1 or (parameters and kind not in _SIZED):
         raise query.error(node, f"these parameters of {kind} are not supported")
+    if kind is Type.VARCHAR and parameters and not parameters[0]:
+        raise query.error(node, "a VARCHAR has at least one character")
     if kind is Type.TIMESTAMP and parameters and parameters[0] > 6:
         raise query.error(node, "a TIMESTAMP has at most six digits of a second")
     return kind, parameters[0] if parameters and kind is Type.VARCHAR else None

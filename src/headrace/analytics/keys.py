@@ -31,6 +31,9 @@ class KeyTable:
         self.types = types
         self.keys: list[tuple[Any, ...]] = []
         self.numbers: dict[tuple[Any, ...], int] = {}
+        self.texts_size = 0  # characters in all keys
+        self._ranks: Integers = np.zeros(0, np.int64)  # of the keys there were when it was made
+        self._columns: list[Vector] = []  # the same keys as columns
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -43,7 +46,7 @@ class KeyTable:
             numbers: for each code the key's number in this table.
         """
         if not vectors:
-            return np.zeros(rows, np.int64), np.array([self._number(())], np.int64)
+            return np.zeros(rows, np.int64), np.array([self.number(())], np.int64)
         codes, count, columns = _combined(vectors, rows)
         present = np.flatnonzero(np.bincount(codes, minlength=count))
         if len(present) < count:
@@ -51,25 +54,47 @@ class KeyTable:
             dense[present] = np.arange(len(present))
             codes = dense[codes]
         decoded = [values(present) for values in columns]
-        numbers = np.fromiter(map(self._number, zip(*decoded, strict=True)), np.int64, count=len(present))
+        numbers = np.fromiter(map(self.number, zip(*decoded, strict=True)), np.int64, count=len(present))
         return codes, numbers
 
-    def _number(self, key: tuple[Any, ...]) -> int:
+    def number(self, key: tuple[Any, ...]) -> int:
+        """The number of a key; a new one gets the next."""
         number = self.numbers.get(key)
         if number is None:
             number = self.numbers[key] = len(self.keys)
             self.keys.append(key)
+            self.texts_size += _texts_size(key)
         return number
 
     def vectors(self, numbers: Integers) -> list[Vector]:
         """The keys of these numbers as columns."""
-        keys = [self.keys[number] for number in numbers.tolist()]
-        return [column_of(kind, [key[index] for key in keys]) for index, kind in enumerate(self.types)]
+        if 2 * len(numbers) >= len(self.keys) and self._prepared(numbers):
+            return [vector.take(numbers) for vector in self._columns]
+        return self._made([self.keys[number] for number in numbers.tolist()])
 
-    def ordered(self, numbers: Integers) -> Integers:
-        """The numbers in the order of their keys: ascending, NULL first, NaN last, strings by code point."""
-        keys = self.keys
-        return np.array(sorted(numbers.tolist(), key=lambda number: _sort_key(keys[number])), np.int64)
+    def order(self, numbers: Integers) -> Integers:
+        """The places of the numbers in the order of their keys: ascending, NULL first, NaN last, strings by
+        code point."""
+        if self._prepared(numbers):
+            return np.argsort(self._ranks[numbers])
+        keys = [_sort_key(self.keys[number]) for number in numbers.tolist()]
+        return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+
+    def _prepared(self, numbers: Integers) -> bool:
+        """Whether ranks and columns of all keys stand ready; they are made where most of them are asked for."""
+        count = len(self.keys)
+        if count and len(self._ranks) == count:
+            return True
+        if 2 * len(numbers) < count:
+            return False
+        sort_keys = [_sort_key(key) for key in self.keys]
+        self._ranks = np.empty(count, np.int64)
+        self._ranks[sorted(range(count), key=sort_keys.__getitem__)] = np.arange(count)
+        self._columns = self._made(self.keys)
+        return True
+
+    def _made(self, keys: list[tuple[Any, ...]]) -> list[Vector]:
+        return [column_of(kind, [key[index] for key in keys]) for index, kind in enumerate(self.types)]
 
     def keep(self, numbers: Integers) -> Integers:
         """Forget all keys but these; the answer maps old numbers to new ones (-1: forgotten)."""
@@ -77,6 +102,8 @@ class KeyTable:
         moved[numbers] = np.arange(len(numbers))
         self.keys = [self.keys[number] for number in numbers.tolist()]
         self.numbers = {key: number for number, key in enumerate(self.keys)}
+        self.texts_size = sum(map(_texts_size, self.keys))
+        self._ranks, self._columns = np.zeros(0, np.int64), []
         return moved
 
 
@@ -89,6 +116,10 @@ def column_of(kind: Type, values: list[Any]) -> Vector:
         return Vector(kind, np.array(codes, np.int32), valid, list(numbers))
     filled = [0 if value is None else value for value in values]
     return Vector(kind, np.array(filled, DTYPES[kind]), None if valid.all() else valid)
+
+
+def _texts_size(key: tuple[Any, ...]) -> int:
+    return sum(len(value) for value in key if isinstance(value, str))
 
 
 def _sort_key(key: tuple[Any, ...]) -> tuple[Any, ...]:

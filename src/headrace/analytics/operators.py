@@ -21,12 +21,15 @@ from headrace.analytics.types import (
     INTEGER_MAX,
     INTEGER_MIN,
     INTEGERS,
+    TIMESTAMP_MAX,
+    TIMESTAMP_MIN,
     Type,
     format_timestamp,
     parse_timestamp,
 )
 from headrace.analytics.vectors import (
     BAD_CAST,
+    BAD_TIME,
     BIGINT_OVERFLOW,
     DIVISION_BY_ZERO,
     Array,
@@ -138,10 +141,10 @@ def negate(vector: Vector) -> Vector:
 
 
 def shift_time(time: Vector, interval: Vector, sign: int) -> Vector:
-    """A timestamp plus or minus an interval."""
+    """A timestamp plus or minus an interval; beyond the year 9999 it is an error row."""
     moved = arithmetic("+" if sign > 0 else "-", time, interval, strict_division=True)
     moved.type = Type.TIMESTAMP
-    return moved
+    return fail(moved, (moved.values < TIMESTAMP_MIN) | (moved.values > TIMESTAMP_MAX), BAD_TIME)
 
 
 def floor_time(vector: Vector, step: int) -> Vector:

@@ -122,7 +122,7 @@ def _select_of(
         if name in tables:
             declared = tables[name]
             columns = tuple(
-                TargetColumn(part.name, part.type, None, part.name in declared.not_null)
+                TargetColumn(part.name, part.type, part.length, part.name in declared.not_null)
                 for part in declared.fields.values()
             )
         target = Target(tables[name].stream if name in tables else name, columns, names)

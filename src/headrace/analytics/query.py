@@ -120,6 +120,11 @@ class Query:
         return self._runner.engine.rejects.errors if self._runner is not None else 0
 
     @property
+    def gaps(self) -> int:
+        """How often records were dropped (by age or size) before the query read them; 0: it saw everything."""
+        return self._runner.engine.rejects.gaps if self._runner is not None else 0
+
+    @property
     def errors(self) -> Columns:
         """The latest error rows: where they stood, the reason, and what they were."""
         return self._engine().rejects.error_columns()

@@ -24,6 +24,7 @@ class Rejects:
 
     def __init__(self) -> None:
         self.late = 0
+        self.gaps = 0  # how often records were dropped before they were read
         self.reasons: Counter[str] = Counter()
         self._errors: deque[tuple[Any, ...]] = deque(maxlen=limits.sql_errors_kept_max)
         self._late: deque[tuple[Any, ...]] = deque(maxlen=limits.sql_errors_kept_max)
@@ -90,11 +91,12 @@ class Rejects:
 
     def save(self) -> dict[str, Any]:
         """The counts, as plain values; the kept rows are not part of the state."""
-        return {"late": self.late, "reasons": dict(self.reasons)}
+        return {"late": self.late, "gaps": self.gaps, "reasons": dict(self.reasons)}
 
     def load(self, saved: dict[str, Any]) -> None:
         """Take up counts."""
         self.late = saved["late"]
+        self.gaps = saved.get("gaps", 0)
         self.reasons = Counter(saved["reasons"])
 
 

@@ -24,6 +24,9 @@ _GIVEN = telemetry.counter("headrace_sql_rows_given_total", "Rows of results tha
 _LATE = telemetry.counter(
     "headrace_sql_late_rows_total", "Rows that came after their window had closed.", ("query",)
 )
+_GAPS = telemetry.counter(
+    "headrace_sql_gaps_total", "How often records were dropped before a query read them.", ("query",)
+)
 _ERRORS = telemetry.counter("headrace_sql_error_rows_total", "Rows and groups that were errors.", ("query",))
 
 
@@ -62,7 +65,7 @@ class Runner:
         self._heard: dict[int, int] = {}  # shard: when something last arrived, ns
         self._settled = clock.monotonic_ns()
         self._dirty = False
-        self._counted = (0, 0)
+        self._counted = (0, 0, 0)
 
     # --- to the caller ---
 
@@ -120,6 +123,8 @@ class Runner:
     def _resume(self, sink: ExactSink) -> None:
         """Go on where the position says; a step that was begun is done again, exactly."""
         restore(sink.base, self.engine, self.source, self.tracker)
+        rejects = self.engine.rejects
+        self._counted = (rejects.late, rejects.errors, rejects.gaps)  # by the process before
         self.positions = dict(sink.base.positions)
         step, sink.base.step = sink.base.step, None
         if step is None:
@@ -129,7 +134,6 @@ class Runner:
         ends, alive = step
         results = []
         for shard, end in sorted(ends.items()):
-            self._enter(shard)
             start = self.positions.get(shard, 0)
             for batch in self.source.read(shard, start, end) if end > start else ():
                 results += self._take(batch)
@@ -146,7 +150,9 @@ class Runner:
                 self._settle(sink)
             if results := self._closed():
                 return results
+        gaps = self.source.gaps
         batches = self.source.poll()
+        self.engine.rejects.gaps += self.source.gaps - gaps
         results = []
         if batches:
             self._before(batches, sink)
@@ -171,10 +177,15 @@ class Runner:
             self._settle(sink)
         for shard in shards:
             self._heard[shard] = now
-            self._enter(shard)
 
     def _take(self, batch: RecordBatch) -> list[Result]:
+        """Compute with the next records of a shard.
+
+        A poll may give a shard's last records and its children's first, the parent before: only when those
+        were taken is the watermark known that the children begin with.
+        """
         shard = int(batch.shards[0])
+        self._enter(shard)
         before = self.engine.watermarks.of(shard)
         result = self.engine.take(batch)
         self.tracker.note(self.engine, batch, before)
@@ -234,7 +245,9 @@ class Runner:
         self.rows += given
         rejects = self.engine.rejects
         late, errors = rejects.late - self._counted[0], rejects.errors - self._counted[1]
-        self._counted = (rejects.late, rejects.errors)
-        for counter, count in ((_READ, read), (_GIVEN, given), (_LATE, late), (_ERRORS, errors)):
+        gaps = rejects.gaps - self._counted[2]
+        self._counted = (rejects.late, rejects.errors, rejects.gaps)
+        counts = ((_READ, read), (_GIVEN, given), (_LATE, late), (_ERRORS, errors), (_GAPS, gaps))
+        for counter, count in counts:
             if count > 0:
                 counter.add(count, self.label)

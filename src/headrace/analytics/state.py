@@ -9,7 +9,8 @@ shard's watermark at the start of its range stands with the range, so each row's
 
 A *plan* is a position with a step: "from here, the next records up to these". It is written before the
 outputs of a step that go to more than one lane, because a crash may come between two lanes; after a start
-such a step is done again, up to exactly the same record, and the producer's sequence drops what is there.
+such a step is done again, up to exactly the same record, and the producer's sequence drops what is there;
+where the output was resharded in between, see stages.py.
 
 Bytes: MessagePack of a map, with "version" 1.
 """
@@ -25,6 +26,7 @@ import msgspec
 from headrace import limits
 from headrace.analytics.engine import Engine
 from headrace.analytics.sources import Source
+from headrace.analytics.stages import Stage
 from headrace.core._batch import RecordBatch
 from headrace.errors import Corrupt
 
@@ -58,6 +60,8 @@ class Position:
         default_factory=list
     )  # shard, start, end, watermark
     step: Step | None = None
+    generation: int = 0  # of plans: shards of the output ever made, when the records were routed
+    stages: list[Stage] = field(default_factory=list)  # of plans: earlier generations, see stages.py
 
     def encode(self) -> bytes:
         """The bytes of a POSITION frame."""
@@ -71,6 +75,8 @@ class Position:
             "windows": self.windows,
             "ranges": self.ranges,
             "step": None if self.step is None else [list(self.step[0].items()), self.step[1]],
+            "generation": self.generation,
+            "stages": [(generation, list(got.items())) for generation, got in self.stages],
         }
         return msgspec.msgpack.encode(document)
 
@@ -94,6 +100,8 @@ class Position:
                 step=None
                 if document["step"] is None
                 else (dict(document["step"][0]), list(document["step"][1])),
+                generation=document["generation"],
+                stages=[(generation, dict(got)) for generation, got in document["stages"]],
             )
         except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
             raise Corrupt(f"the state of a query is not readable: {error}") from error

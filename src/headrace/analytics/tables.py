@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlglot import exp
 
@@ -62,7 +62,6 @@ class Table:
 
     name: str
     fields: Mapping[str, Field]
-    lengths: Mapping[str, int | None] = field(default_factory=dict)
     not_null: frozenset[str] = frozenset()
     watermark: tuple[str, int] | None = None
     stream: str = ""
@@ -105,7 +104,6 @@ def declare_table(query: Query, node: exp.Create) -> Table:
     name = table_name(query, schema.this)
     stream = _options(query, node).get("stream", name)
     fields: dict[str, Field] = {}
-    lengths: dict[str, int | None] = {}
     not_null: set[str] = set()
     watermark: tuple[str, int] | None = None
     for member in schema.expressions:
@@ -119,8 +117,7 @@ def declare_table(query: Query, node: exp.Create) -> Table:
         else:
             kind, length = type_of(query, member.args["kind"])
             column_name = identifier(query, member.this)
-            column = Field(column_name, column_name, kind, SCANS[kind])
-            lengths[column_name] = length
+            column = Field(column_name, column_name, kind, SCANS[kind], length)
             if member.args.get("constraints"):
                 not_null.add(column_name)
         if column.name in fields:
@@ -138,7 +135,7 @@ def declare_table(query: Query, node: exp.Create) -> Table:
             raise query.error(
                 node, f"the watermark's column {known.name} is {known.type}; it has to be a TIMESTAMP"
             )
-    return Table(name, fields, lengths, frozenset(not_null), watermark, stream)
+    return Table(name, fields, frozenset(not_null), watermark, stream)
 
 
 def _options(query: Query, node: exp.Create) -> dict[str, str]:

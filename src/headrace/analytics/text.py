@@ -71,7 +71,7 @@ def parse(text: str, dialect: str | None = None) -> Query:
         raise _token_error(text, name, str(error)) from None
     except RecursionError:
         raise SQLError(f"the query nests deeper than {limits.sql_depth_max} levels") from None
-    statements = tuple(tree for tree in trees if tree is not None)
+    statements = tuple(tree for tree in trees if tree is not None and not isinstance(tree, exp.Semicolon))
     if not statements:
         raise SQLError("the query is empty")
     return Query(text, name, statements)
@@ -118,6 +118,8 @@ def _words(text: str) -> Iterator[tuple[str, int]]:
     """The text's words and their offsets, without comments."""
     for match in _WORDS.finditer(text):
         word = match.group()
+        if word.startswith("/*+"):
+            raise error_at(text, match.start(), "a hint is not supported")
         if not word.startswith(("--", "/*")) or word == "-":
             yield word, match.start()
 
@@ -144,6 +146,8 @@ def _check_tokens(text: str, dialect: str, tokens: list[Token]) -> None:
         if operator and written not in OPERATORS:
             raise error_at(text, token.start, f"{written} is not an operator of the {dialect} dialect")
         follower = tokens[index + 1] if index + 1 < len(tokens) else None
+        if token.text.upper() == "DISTINCT" and index and tokens[index - 1].text.upper() == "GROUP BY":
+            raise error_at(text, token.start, "GROUP BY DISTINCT is not supported")
         if written == "," and (follower is None or follower.text.upper() in ("FROM", ")", ";", "WHERE", ",")):
             raise error_at(text, token.start, "a comma with nothing after it")
 

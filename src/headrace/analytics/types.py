@@ -47,6 +47,9 @@ NUMBERS = frozenset({Type.BIGINT, Type.INTEGER, Type.DOUBLE, Type.DECIMAL})
 BIGINT_MIN, BIGINT_MAX = -(2**63), 2**63 - 1
 INTEGER_MIN, INTEGER_MAX = -(2**31), 2**31 - 1
 
+TIMESTAMP_MIN, TIMESTAMP_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The first and last microsecond of the years 1 to 9999, beyond which nothing is a TIMESTAMP."""
+
 _EPOCH = datetime(1970, 1, 1)
 _TIMESTAMP = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
@@ -92,12 +95,14 @@ class Field:
         path: the member's name in the record.
         type: its SQL type.
         scan: the scanner's type for it.
+        length: of a VARCHAR(n): a longer text is an error row.
     """
 
     name: str
     path: str
     type: Type
     scan: str
+    length: int | None = None
 
 
 def parse_timestamp(text: str) -> int | None:
@@ -121,7 +126,7 @@ def parse_timestamp(text: str) -> int | None:
             return None
         offset = (int(zone[1:3]) * 60 + int(zone[-2:])) * 60_000_000
         micros -= offset if zone[0] == "+" else -offset
-    return micros
+    return micros if TIMESTAMP_MIN <= micros <= TIMESTAMP_MAX else None
 
 
 def format_timestamp(micros: int) -> str:

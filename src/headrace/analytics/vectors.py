@@ -35,10 +35,18 @@ REASONS = (
     "a SUM is beyond BIGINT",
     "a text is longer than its VARCHAR",
     "NULL in a column that is NOT NULL",
+    "a TIMESTAMP is beyond the years 1 to 9999",
 )
-BIGINT_OVERFLOW, INTEGER_OVERFLOW, DIVISION_BY_ZERO, BAD_CAST, SUM_OVERFLOW, TOO_LONG, NULL_VALUE = range(
-    1, 8
-)
+(
+    BIGINT_OVERFLOW,
+    INTEGER_OVERFLOW,
+    DIVISION_BY_ZERO,
+    BAD_CAST,
+    SUM_OVERFLOW,
+    TOO_LONG,
+    NULL_VALUE,
+    BAD_TIME,
+) = range(1, 9)
 
 DTYPES: dict[Type, Any] = {
     Type.BIGINT: np.int64,

@@ -13,10 +13,12 @@ is counted and shown, and goes into no window.
     closed = per_second.push(batch.columns("host", ts="timestamp", cpu="f8"))     # Columns
     rest = per_second.flush()
 
-State: one slot for each open group (window and key), in the accumulators' arrays; for each window an
-int32 array from the key's number to its slot.
+State: one slot for each open group (window and key), in the accumulators' arrays; for each window the
+numbers of its keys, ascending, and their slots. So memory follows the open groups, 16 bytes each beside
+what keys and aggregates hold, however many windows are open and however many keys there were.
 
-Cost: about 5 ns a row for window and slot, and what keys and aggregates cost beside (see there).
+Cost: about 5 ns a row for window and slot, and what keys and aggregates cost beside (see there); a group
+that is new in a batch moves what its window has, about 1 ns a group that is there.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from headrace import limits
 from headrace.analytics.accumulators import accumulator
 from headrace.analytics.columns import columns_of, vector_of
 from headrace.analytics.keys import KeyTable
-from headrace.analytics.types import INTEGERS, Type
+from headrace.analytics.types import INTEGERS, TIMESTAMP_MAX, TIMESTAMP_MIN, Type
 from headrace.analytics.vectors import Vector
 from headrace.analytics.watermark import Watermarks
 from headrace.core.table import Columns
@@ -57,6 +59,28 @@ class Closed:
         return self.columns[name]
 
 
+@dataclass(slots=True)
+class Members:
+    """The groups of one open window: the numbers of their keys, ascending, and their slots."""
+
+    keys: Integers
+    slots: Integers
+
+    def find(self, wanted: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
+        """For each wanted key where it stands, or would stand; and whether it is there."""
+        places = np.searchsorted(self.keys, wanted)
+        if not len(self.keys):
+            return places, np.zeros(len(wanted), np.bool_)
+        there: npt.NDArray[np.bool_] = self.keys[np.minimum(places, len(self.keys) - 1)] == wanted
+        return places, there
+
+    def insert(self, places: Integers, keys: Integers, slots: Integers) -> None:
+        """Take in keys that were not there, at the places that `find` gave."""
+        order = np.argsort(keys)
+        self.keys = np.insert(self.keys, places[order], keys[order])
+        self.slots = np.insert(self.slots, places[order], slots[order])
+
+
 class Windows:
     """The open windows of one query and the groups in them.
 
@@ -72,7 +96,7 @@ class Windows:
         self.size, self.offset = size, offset
         self.table = KeyTable(tuple(keys))
         self.accumulators = [accumulator(kind, argument) for kind, argument in aggregates]
-        self.open: dict[int, npt.NDArray[np.int32]] = {}  # window number: slot by key number, -1 for none
+        self.open: dict[int, Members] = {}  # by window number
         self.capacity = 0
         self.free: Integers = np.zeros(0, np.int64)
 
@@ -104,7 +128,7 @@ class Windows:
             keys, arguments: vectors spread over the rows.
 
         Raises:
-            LimitExceeded: more open groups than a query may have.
+            LimitExceeded: more open groups, or more text in them, than a query may have.
         """
         rows = len(numbers)
         if not rows:
@@ -114,6 +138,12 @@ class Windows:
         slots = self._slots(windows, key_numbers[keys_of])
         for each, argument in zip(self.accumulators, arguments, strict=True):
             each.add(codes, len(slots), slots, argument)
+        texts = self.table.texts_size + sum(each.texts_size for each in self.accumulators)
+        if texts > limits.sql_texts_size_max:
+            raise LimitExceeded(
+                f"the open groups of the query hold {texts} bytes of text; at most {limits.sql_texts_size_max} are kept",
+                hint="declare a WATERMARK so that windows close, or group by less or by shorter texts",
+            )
 
     def _cells(self, numbers: Integers, codes: Integers, keys: int) -> tuple[Integers, Integers, Integers]:
         """The batch's groups: their windows (ascending), their keys, and for each row which group it is in."""
@@ -144,17 +174,19 @@ class Windows:
         for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             number = int(windows[start])
             known = self.open.get(number)
-            if known is None or len(known) < len(self.table):
-                grown = np.full(max(len(self.table), 16) * 5 // 4, -1, np.int32)
-                if known is not None:
-                    grown[: len(known)] = known
-                known = self.open[number] = grown
+            if known is None:
+                known = Members(np.zeros(0, np.int64), np.zeros(0, np.int64))
             wanted = key_numbers[start:stop]
-            found = known[wanted]
-            fresh = found < 0
-            if fresh.any():
-                known[wanted[fresh]] = self._allocate(int(np.count_nonzero(fresh)))
-                found = known[wanted]
+            places, there = known.find(wanted)
+            if there.all():
+                slots[start:stop] = known.slots[places]
+                continue
+            fresh = ~there
+            made = self._allocate(int(np.count_nonzero(fresh)))
+            found = np.empty(len(wanted), np.int64)
+            found[there], found[fresh] = known.slots[places[there]], made
+            known.insert(places[fresh], wanted[fresh], made)
+            self.open[number] = known
             slots[start:stop] = found
         return slots
 
@@ -181,11 +213,11 @@ class Windows:
         due = sorted(number for number in self.open if until is None or self.end(number) <= until)
         starts, key_parts, slot_parts = [], [], []
         for number in due:
-            slot_of = self.open.pop(number)
-            key_numbers = self.table.ordered(np.flatnonzero(slot_of >= 0))
-            key_parts.append(key_numbers)
-            slot_parts.append(slot_of[key_numbers].astype(np.int64))
-            starts.append(np.full(len(key_numbers), number * self.size + self.offset, np.int64))
+            members = self.open.pop(number)
+            order = self.table.order(members.keys)
+            key_parts.append(members.keys[order])
+            slot_parts.append(members.slots[order])
+            starts.append(np.full(len(order), number * self.size + self.offset, np.int64))
         start = np.concatenate(starts) if starts else np.zeros(0, np.int64)
         key_numbers = np.concatenate(key_parts) if key_parts else np.zeros(0, np.int64)
         slots = np.concatenate(slot_parts) if slot_parts else np.zeros(0, np.int64)
@@ -208,27 +240,23 @@ class Windows:
         if len(self.table) < 4096:
             return
         used = np.zeros(len(self.table), np.bool_)
-        for slot_of in self.open.values():
-            used[: len(slot_of)] |= slot_of[: len(used)] >= 0
+        for members in self.open.values():
+            used[members.keys] = True
         kept = np.flatnonzero(used)
         if 2 * len(kept) > len(self.table):
             return
-        self.table.keep(kept)
-        for number, slot_of in self.open.items():
-            padded = np.full(len(used), -1, np.int32)
-            padded[: len(slot_of)] = slot_of[: len(used)]
-            self.open[number] = padded[kept]
+        moved = self.table.keep(kept)
+        for members in self.open.values():
+            members.keys = moved[members.keys]  # in the same order as before
 
     # --- state ---
 
     def save(self) -> dict[str, Any]:
         """All open windows, as plain values."""
         windows = {}
-        for number, slot_of in self.open.items():
-            key_numbers = np.flatnonzero(slot_of >= 0)
-            slots = slot_of[key_numbers].astype(np.int64)
-            keys = [list(self.table.keys[key]) for key in key_numbers.tolist()]
-            windows[number] = [keys, [each.save(slots) for each in self.accumulators]]
+        for number, members in self.open.items():
+            keys = [list(self.table.keys[key]) for key in members.keys.tolist()]
+            windows[number] = [keys, [each.save(members.slots) for each in self.accumulators]]
         return {"size": self.size, "offset": self.offset, "windows": list(windows.items())}
 
     def load(self, saved: Mapping[str, Any]) -> None:
@@ -236,7 +264,7 @@ class Windows:
         if (saved["size"], saved["offset"]) != (self.size, self.offset):
             raise InvalidArgument("this state is of windows of another size or offset")
         for number, (keys, parts) in saved["windows"]:
-            key_numbers = np.array([self.table._number(tuple(key)) for key in keys], np.int64)
+            key_numbers = np.array([self.table.number(tuple(key)) for key in keys], np.int64)
             slots = self._slots(np.full(len(keys), number, np.int64), key_numbers)
             for each, part in zip(self.accumulators, parts, strict=True):
                 each.load(slots, part)
@@ -299,7 +327,7 @@ class Tumbling:
         """Take in rows of one shard, in their order; the groups of the windows that this closed.
 
         Raises:
-            InvalidArgument: a column is missing or has the wrong type.
+            InvalidArgument: a column is missing or has the wrong type, or a time is beyond the year 9999.
             LimitExceeded: too many open groups.
         """
         vectors = {name: vector_of(columns, name) for name in self._names()}
@@ -307,6 +335,9 @@ class Tumbling:
         if time.type is not Type.TIMESTAMP:
             raise InvalidArgument(f"column {self.time!r} is {time.type}; the time column is a timestamp")
         windows = self._opened(vectors)
+        known = time.values if time.valid is None else time.values[time.valid]
+        if len(known) and not TIMESTAMP_MIN <= known.min() <= known.max() <= TIMESTAMP_MAX:
+            raise InvalidArgument(f"a time in column {self.time!r} is beyond the years 1 to 9999")
         if time.valid is not None and not time.valid.all():
             self.null_times += int(np.count_nonzero(~time.valid))
             vectors = {name: vector.take(time.valid) for name, vector in vectors.items()}

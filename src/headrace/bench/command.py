@@ -22,7 +22,7 @@ from headrace.bench.workloads import WORKLOADS, Options, TargetMaker
 from headrace.errors import ConfigurationError, RemoteError
 
 DONE, CHECK_FAILED, UNREACHABLE = 0, 3, 4
-CALLS = ("embedded-put", "disk")  # workloads in this process, without a server
+CALLS = ("embedded-put", "disk", "windows")  # workloads in this process, without a server
 CONNECTIONS = {"put-single": 16, "e2e": 16}
 SUSTAINED_SECONDS = 60.0
 SUSTAINED = {"HEADRACE__STREAMS__MAX_BYTES": "8GiB", "HEADRACE__STREAMS__ON_FULL": "drop_oldest"}
@@ -31,7 +31,8 @@ HELP = """workloads:
   put-1k        PutRecords, 500 records of 1 KiB        put-100    PutRecords, 500 records of 100 B
   put-single    PutRecord, 1 KiB, 16 connections        drain      GetRecords of everything, raw and compressed
   e2e           put at a rate, until a reader has it    disk       put_many on a disk stream beside plain fdatasync
-  embedded-put  headrace.open: batches and producer()   selftest   is the measurement itself honest?
+  embedded-put  headrace.open: batches and producer()   windows    SQL over a stream: events a processor second
+  selftest      is the measurement itself honest?
 
 examples:
   headrace bench put-1k                              throughput: five bursts of 2 GB, each on a fresh store

@@ -130,6 +130,7 @@ def measure_calls(
     """Run an embedded workload `repeat` times, in this process, on a core of its own with the threads it starts."""
     from headrace.bench.disk import disk
     from headrace.bench.embedded import embedded_put, headrace
+    from headrace.bench.windows import windows
 
     durability = "disk" if workload == "disk" else durability
     report = Report(
@@ -145,6 +146,8 @@ def measure_calls(
         machine.touch_memory(directory, touched_bytes(options))
         if workload == "disk":
             run = disk(directory, options)
+        elif workload == "windows":
+            run = windows(directory, options)
         else:
             run = embedded_put(directory, options, headrace(durability, options.shards))
         report.runs.append(run)

@@ -198,6 +198,8 @@ def into(store: Store, query: Query, arguments: argparse.Namespace) -> int:
 def report(query: Query) -> None:
     """What was left out, if anything was."""
     note(f"{query.records} records read")
+    if query.gaps:
+        note(f"records were dropped {query.gaps} times before the query read them: it does not keep up")
     if query.late_rows:
         note(f"{query.late_rows} rows came after their window had closed and are in no result")
     if query.error_rows:
