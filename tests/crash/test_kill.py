@@ -30,7 +30,7 @@ def of(*rooms: str) -> list[str]:
     return [name for name in failpoints.NAMES if name.partition(".")[0] in rooms]
 
 
-PLAIN = of("write", "sync", "publish", "roll", "manifest", "cold", "close", "drop")
+PLAIN = of("write", "sync", "publish", "roll", "seal", "manifest", "cold", "close", "drop")
 FAILING = of("fail")
 TOPOLOGY = of("topology")
 DELIVERY = of("firehose")

@@ -11,7 +11,10 @@ data, no silence about what is missing, no other error.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import random
+import secrets
 import shutil
 from pathlib import Path
 
@@ -19,6 +22,7 @@ import pytest
 from log_support import read_shard
 
 from headrace import limits
+from headrace.clock import FrozenClock
 from headrace.core._entries import Entries
 from headrace.errors import Corrupt
 from headrace.log import Log, control
@@ -29,16 +33,18 @@ Rows = dict[tuple[str, int], list[tuple[int, str, bytes]]]
 
 
 def make_small(directory: Path) -> Rows:
-    """The store, closed in order; returns what it holds by stream and shard."""
-    numbers = random.Random(1)
+    """The store, closed in order, the same each time; returns what it holds by stream and shard."""
+    numbers, clock = random.Random(1), FrozenClock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "segment_size_first", 2 << 10)
         patch.setattr(limits, "segment_size_max", 2 << 10)
         patch.setattr(limits, "segment_size_least", 2 << 10)
         patch.setattr(control, "SLOTS_STEP", 4)
+        patch.setattr(secrets, "randbits", numbers.getrandbits)
+        patch.setattr(os, "urandom", numbers.randbytes)
         for turn, codec in enumerate(("zstd", "lz4", None)):
-            log = Log.open(directory, background=False, max_bytes=1 << 30, codec=codec)
-            streams = Streams(log, defaults=StreamDefaults(cores=1))
+            log = Log.open(directory, clock=clock, background=False, max_bytes=1 << 30, codec=codec)
+            streams = Streams(log, clock=clock, defaults=StreamDefaults(cores=1))
             for name in ("process", "disk"):
                 stream = streams.get(name) or streams.create(name, SHARDS, durability=name)
                 for group in range(2):
@@ -63,6 +69,11 @@ def make_small(directory: Path) -> Rows:
 def files_of(directory: Path) -> list[Path]:
     """Every file that may be damaged; the lock file carries nothing."""
     return sorted(path for path in directory.rglob("*") if path.is_file() and path.name != "lock")
+
+
+def digest_of(directory: Path) -> str:
+    """Tells one store from another."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files_of(directory))).hexdigest()[:16]
 
 
 def read_everything(log: Log) -> Rows:
