@@ -14,12 +14,17 @@ from headrace.core._batch import RecordBatch
 from headrace.core.table import Columns
 
 
-def batches_of(rows: Sequence[dict[str, Any]], shards: Sequence[int], size: int) -> list[RecordBatch]:
-    """The rows as JSON records in shards, cut into batches of `size`, shard after shard."""
+def batches_of(
+    rows: Sequence[dict[str, Any]], shards: Sequence[int], size: int, *, ascii: bool = False
+) -> list[RecordBatch]:
+    """The rows as JSON records in shards, cut into batches of `size`, shard after shard.
+
+    With `ascii` all else is written with escapes.
+    """
     batches = []
     for shard in sorted(set(shards)):
         data = [
-            json.dumps(row, ensure_ascii=False).encode()
+            json.dumps(row, ensure_ascii=ascii).encode()
             for row, own in zip(rows, shards, strict=True)
             if own == shard
         ]

@@ -3,7 +3,8 @@
 """Windows and filters give what DuckDB gives over the same rows, in any batch size and split into shards.
 
 Method: Hypothesis draws rows (NULLs, missing members, times before 1970, integers up to 64 bits, any
-Unicode), a condition, keys and a window; the same text, but for the window, goes to DuckDB.
+Unicode with escapes), a condition, keys and a window; the same text, but for the window, goes to DuckDB. In
+the kinesis dialect, which declares no tables, one more row has every column, and the names are in upper case.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from fractions import Fraction
 from typing import Any
 
 import duckdb
+import pytest
 from analytics_support import batches_of, interleave, over, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from headrace.core._batch import RecordBatch
 
 SECOND = 1_000_000
 COLUMNS = {
@@ -34,7 +38,7 @@ EACH_SECOND = (
 TABLE = f"CREATE TABLE t ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())});"
 
 texts = st.sampled_from(
-    ["", "a", "A", "ab", "web-1", "x%y", "x_y", "é", "日本", "\U0001f600", "\n", "'"]
+    ["", "\\", '"', "\t", "a", "A", "ab", "web-1", "x%y", "x_y", "é", "日本", "\U0001f600", "\n", "'"]
 ) | st.text(max_size=3)
 small = st.integers(-5, 5)
 rows = st.fixed_dictionaries(
@@ -101,16 +105,19 @@ conditions = st.deferred(
 )
 
 
+CONNECTION = duckdb.connect(":memory:", config={"threads": 1})
+
+
 def reference(data: list[dict[str, Any]]) -> duckdb.DuckDBPyConnection:
     """A DuckDB with the rows in a table t, times as integers."""
-    connection = duckdb.connect(":memory:")
-    connection.execute(TABLE.replace("TIMESTAMP", "BIGINT").rstrip(";"))
+    CONNECTION.execute(
+        TABLE.replace("CREATE", "CREATE OR REPLACE").replace("TIMESTAMP", "BIGINT").rstrip(";")
+    )
     if data:
-        connection.executemany(
-            f"INSERT INTO t VALUES ({', '.join('?' * len(COLUMNS))})",
-            [[row.get(name) for name in COLUMNS] for row in data],
-        )
-    return connection
+        row = f"({', '.join('?' * len(COLUMNS))})"
+        values = [row.get(name) for row in data for name in COLUMNS]
+        CONNECTION.execute(f"INSERT INTO t VALUES {', '.join([row] * len(data))}", values)
+    return CONNECTION
 
 
 def for_duckdb(text: str) -> str:
@@ -131,15 +138,34 @@ def close(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-@settings(max_examples=150, deadline=None)
+FULL: dict[str, Any] = {"ts": -(10**15), "k": "all", "g": 0, "x": 0, "big": 0, "y": 0.5, "b": True}
+"""A row with every column, so that the columns of undeclared tables are found."""
+DIALECTS = pytest.mark.parametrize("dialect", ["flink", "kinesis"])
+
+
+def drawn(data: st.DataObject, dialect: str, count: int) -> tuple[list[dict[str, Any]], list[RecordBatch]]:
+    """A table and its records, in shards and batches."""
+    table = data.draw(st.lists(rows, max_size=count))
+    table += [FULL] if dialect == "kinesis" else []
+    shards = data.draw(st.lists(st.integers(0, 3), min_size=len(table), max_size=len(table)))
+    written = stamped(table)
+    if dialect == "kinesis":
+        written = [{name.upper(): value for name, value in row.items()} for row in written]
+    batches = batches_of(written, shards, data.draw(st.integers(1, 9)), ascii=data.draw(st.booleans()))
+    return table, interleave(batches, data.draw(st.lists(st.integers(0, 9), max_size=20)))
+
+
+@DIALECTS
+@settings(max_examples=75, deadline=None)
 @given(data=st.data())
-def test_a_filter_gives_the_same_rows_as_duckdb(data: st.DataObject) -> None:
-    table = data.draw(st.lists(rows, max_size=25))
+def test_a_filter_gives_the_same_rows_as_duckdb(dialect: str, data: st.DataObject) -> None:
+    table, batches = drawn(data, dialect, 25)
     condition, number = data.draw(conditions).replace("\\%", "%"), data.draw(numbers)
-    shards = data.draw(st.lists(st.integers(0, 2), min_size=len(table), max_size=len(table)))
-    batches = batches_of(stamped(table), shards, data.draw(st.integers(1, 7)))
     text = f"SELECT k, x, {number} AS v, b FROM t WHERE {condition}"
-    ours = rows_of(over(TABLE + text, batches).columns())
+    ours_text = TABLE + text
+    if dialect == "kinesis":
+        ours_text = text.replace("SELECT", "SELECT STREAM", 1).replace(" t ", ' "t" ')
+    ours = rows_of(over(ours_text, batches, dialect=dialect).columns())
     theirs = reference(table).execute(for_duckdb(text)).fetchall()
     assert sorted(map(repr, map(normal, ours))) == sorted(map(repr, map(normal, theirs)))
 
@@ -156,36 +182,38 @@ AGGREGATES = [
 KEYS = ["k", "g", "b", "y", "x % 3", "COALESCE(k, 'none')", "CASE WHEN x > 0 THEN 'up' ELSE 'down' END"]
 
 
-@settings(max_examples=200, deadline=None)
+@DIALECTS
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_windows_give_the_same_groups_as_duckdb(data: st.DataObject) -> None:
-    table = data.draw(st.lists(rows, max_size=30))
+def test_windows_give_the_same_groups_as_duckdb(dialect: str, data: st.DataObject) -> None:
+    table, batches = drawn(data, dialect, 30)
     keys = data.draw(st.lists(st.sampled_from(KEYS), max_size=3, unique=True))
     aggregates = data.draw(st.lists(st.sampled_from(AGGREGATES), min_size=1, max_size=4, unique=True))
     condition = data.draw(st.none() | conditions.map(lambda text: text.replace("\\%", "%")))
     having = data.draw(st.sampled_from([None, "COUNT(*) > 1", "COUNT(x) = 0 OR MAX(x) > 0"]))
     size = data.draw(st.sampled_from([1, 3, 10]))
-    offset = data.draw(st.sampled_from([0, 1, -1, 2]))
-    shards = data.draw(st.lists(st.integers(0, 3), min_size=len(table), max_size=len(table)))
-    batches = batches_of(stamped(table), shards, data.draw(st.integers(1, 9)))
-    batches = interleave(batches, data.draw(st.lists(st.integers(0, 9), max_size=20)))
+    offset = data.draw(st.sampled_from([0, 1, -1, 2])) if dialect == "flink" else 0
     where = f" WHERE {condition}" if condition else ""
     outputs = [f"{key} AS key{i}" for i, key in enumerate(keys)] + [
         f"{part} AS a{i}" for i, part in enumerate(aggregates)
     ]
     tail = f" HAVING {having}" if having else ""
-    ours_text = (
+    step = f"STEP(ts BY INTERVAL '{size}' SECOND)"
+    ours_text = TABLE + (
         f"SELECT window_start, window_end, {', '.join(outputs)} FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts),"
         f" INTERVAL '{size}' SECOND, INTERVAL '{offset}' SECOND)){where}"
         f" GROUP BY {', '.join(['window_start', 'window_end', *keys])}{tail}"
     )
+    if dialect == "kinesis":
+        columns = ", ".join([f"{step} AS w, {step} + INTERVAL '{size}' SECOND AS e", *outputs])
+        ours_text = f'SELECT STREAM {columns} FROM "t"{where} GROUP BY {", ".join([*keys, step])}{tail}'
     long, early = size * SECOND, f"(ts - {offset * SECOND})"
     start = f"{early} - ({early} % {long} + {long}) % {long} + {offset * SECOND}"
     theirs_text = (
         f"SELECT {start} AS w, {start} + {size * SECOND} AS e, {', '.join(outputs)} FROM t{where}"
         f" GROUP BY {', '.join(['w', 'e', *(f'key{i}' for i in range(len(keys)))])}{tail}"
     )
-    query = over(TABLE + ours_text, batches)
+    query = over(ours_text, batches, dialect=dialect)
     ours = rows_of(query.columns())
     theirs = reference(table).execute(for_duckdb(theirs_text)).fetchall()
     fits = [

@@ -239,7 +239,9 @@ class MemorySource:
                     yield batch[low:high]
 
     def sample(self) -> list[RecordBatch]:
-        return self._batches[:10]
+        """Batches from all over, its first and last among them."""
+        count = min(len(self._batches), limits.sql_discovery_records_max)
+        return [self._batches[i] for i in np.linspace(0, len(self._batches) - 1, count).astype(int).tolist()]
 
 
 def by_shard(batch: RecordBatch) -> list[RecordBatch]:
