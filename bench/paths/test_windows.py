@@ -5,21 +5,30 @@
 Method: 100,000 records of telemetry (40 hosts, changing doubles, a message; about 200 bytes), time going on
 by 50 µs, in batches of 8 MiB as a reader gives them. `COUNT, AVG, MAX` by host and second. DuckDB is given
 the records as a table of texts, as it would get them from a stream, with one thread, and takes the three
-members out of each. `windows` is the numpy part alone, over columns that were scanned before.
-Limits: in memory, one core, no stream around it.
+members out of each. `windows` is the numpy part alone, over columns that were scanned before. `from a stream` is the
+whole way, the corpus of native/corpus.c out of a store, beside msgspec over the same records in memory; there
+the clock is processor time (`python bench/run.py --only windows` says it in events a processor second).
+Limits: one core; but for the last group in memory, no stream around it.
 """
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import duckdb
 import pytest
 
+import headrace
 from headrace.analytics import Tumbling, open_query
 from headrace.analytics.sources import MemorySource
+from headrace.bench import windows as workload
+from headrace.bench._load import Plan, corpus_keys
+from headrace.bench.workloads import Options
 from headrace.core._batch import RecordBatch
 from headrace.core._columns import Field, scan
 
@@ -110,3 +119,33 @@ def test_duckdb_alone(benchmark: Any, batches: list[RecordBatch]) -> None:
     query = "SELECT host, floor(ts) AS w, COUNT(*) AS n, AVG(cpu), MAX(cpu) FROM t GROUP BY host, w"
     rows = benchmark(lambda: connection.execute(query).fetchall())
     assert sum(row[2] for row in rows) == RECORDS
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Plan:
+    return workload.material(Options(records=RECORDS))
+
+
+@pytest.fixture(scope="module")
+def store(corpus: Plan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[headrace.Store]:
+    directory: Path = tmp_path_factory.mktemp("windows")
+    with headrace.open(directory / "store", compression=None) as opened:
+        stream = opened.stream("metrics", shards=4)
+        for template in range(corpus.count):
+            keys = corpus_keys(Options().seed, template * corpus.records, corpus.records)
+            stream.put_many(corpus.payloads(template), keys)
+        yield opened
+
+
+@pytest.mark.benchmark(group="windows from a stream, 100,000 records of 200 B", timer=time.process_time)
+def test_from_a_stream(benchmark: Any, store: headrace.Store) -> None:
+    benchmark.extra_info["records"] = RECORDS
+    result = benchmark(lambda: store.sql(workload.TEXT, until="latest").columns())
+    assert int(result["n"].sum()) == RECORDS
+
+
+@pytest.mark.benchmark(group="windows from a stream, 100,000 records of 200 B", timer=time.process_time)
+def test_msgspec_in_memory(benchmark: Any, corpus: Plan) -> None:
+    benchmark.extra_info["records"] = RECORDS
+    groups = benchmark(lambda: workload.expected(corpus))
+    assert sum(count for count, _, _ in groups.values()) == RECORDS

@@ -283,6 +283,10 @@ class Compiler:
 
     def _comparison(self, node: exp.Expr) -> Expression:
         self.only(node, "this", "expression")
+        for part in (node.args["this"], node.args["expression"]):
+            # SQL reads (a = b) IS NULL, the parser a = (b IS NULL), in parentheses that stand nowhere.
+            if isinstance(part, exp.Paren) and "start" not in part.meta:
+                raise self.error(part.this, "IS beside a comparison is not supported without parentheses")
         left, right = self.compile(node.args["this"]), self.compile(node.args["expression"])
         return self._compare(node, _COMPARISONS[type(node)], left, right)
 

@@ -36,6 +36,8 @@ class Rejects:
 
     def add_errors(self, batch: RecordBatch, rows: Rows, reason: str, column: str) -> None:
         """Records that do not fit."""
+        if not len(rows):
+            return
         self.reasons[reason] += len(rows)
         for row in rows[-limits.sql_errors_kept_max :].tolist():
             self._errors.append((*_origin(batch, row), reason, column, _text(batch, row)))

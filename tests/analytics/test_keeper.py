@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The headrace authors
+"""Goal: the keeper starts what is to run, again after a pause if it fails, and stops what was stopped or deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import headrace
+from headrace.analytics import applications
+from headrace.analytics.keeper import SqlKeeper
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[headrace.Store]:
+    with headrace.open(tmp_path / "store") as opened:
+        opened.stream("s").put(b'{"a":1}')
+        opened.stream("t")
+        yield opened
+
+
+def register(store: headrace.Store, name: str, text: str = "SELECT a FROM s") -> applications.Application:
+    wanted = {
+        "name": name,
+        "text": text,
+        "dialect": "flink",
+        "source": "s",
+        "target": "t",
+        "start": "earliest",
+        "idle_micros": None,
+    }
+    return applications.register(store.inner.log.catalogue, wanted, None, 0)
+
+
+def test_what_is_to_run_runs_and_what_is_stopped_or_deleted_stops(store):
+    keeper, catalogue = SqlKeeper(store.inner), store.inner.log.catalogue
+    first, _ = register(store, "one"), register(store, "two")
+    keeper._look()
+    assert sorted(keeper.queries) == ["one", "two"]
+    first.run = False
+    applications.save(catalogue, first)
+    applications.delete(catalogue, "two")
+    keeper._look()
+    assert keeper.queries == {}
+
+
+def test_a_query_that_fails_is_started_again_after_a_pause_that_doubles(store, monkeypatch):
+    keeper = SqlKeeper(store.inner)
+    register(store, "bad", "SELECT a FROM s WHERE a > 'x'")
+    now = [100.0]
+    monkeypatch.setattr(type(store.inner.clock), "monotonic_ns", lambda self: int(now[0] * 1e9))
+    pauses = []
+    for _ in range(9):
+        keeper._look()
+        not_before, pause = keeper._pauses["bad"]
+        pauses.append(pause)
+        keeper._look()  # not yet
+        assert keeper._pauses["bad"] == (not_before, pause)
+        now[0] = not_before
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert keeper.queries == {}
