@@ -108,9 +108,9 @@ with headrace.open() as store:
     stream = store.stream("s", shards=2)
     stream.put_many([{"host": "a", "n": i} for i in range(100)])
     assert int(stream.read().columns("host", "n")["n"].sum()) == 4950
-    rows = list(store.sql("SELECT n FROM s WHERE n > 97", until="latest"))
+    rows = [columns.rows for columns in store.sql("SELECT n FROM s WHERE n > 97", until="latest")]
     with store.serve() as server:
-        print(server.url, sum(map(len, rows)))
+        print(server.url, sum(rows))
 """
 
 
