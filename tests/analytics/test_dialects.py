@@ -134,6 +134,7 @@ REFUSED = [
     ("SELECT n, n FROM m", None, "two columns of the result are called n"),
     ("SELECT db.m.n FROM db.m", None, "databases and catalogues"),
     ("SELECT n FROM m FOR SYSTEM_TIME AS OF ts", None, "is not supported"),
+    ("INSERT INTO alerts", "alerts", "INSERT INTO without a SELECT"),
     ("DROP TABLE m", "DROP", "DROP is not a statement"),
     ("EXECUTE STATEMENT SET BEGIN SELECT n FROM m; END", "EXECUTE", "EXECUTE is not a statement"),
     ("CREATE VIEW v AS SELECT n FROM m", "VIEW", "CREATE VIEW is not supported"),

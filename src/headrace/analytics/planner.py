@@ -126,6 +126,8 @@ def _select_of(
                 for part in declared.fields.values()
             )
         target = Target(tables[name].stream if name in tables else name, columns, names)
+        if statement.args.get("expression") is None:
+            raise query.error(statement, "INSERT INTO without a SELECT")
         statement = statement.args["expression"]
     if not isinstance(statement, exp.Select):
         raise query.error(statement, f"{describe(statement)} is not supported here; SELECT is")
