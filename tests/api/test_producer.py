@@ -207,14 +207,18 @@ def test_order_holds_through_refusals_that_come_and_go(two_lanes, crowd):
         crowd.full = set()
 
     thread = threading.Thread(target=flicker)
-    thread.start()
+    crowd.full = {0, 1}
     try:
         with stream.producer(max_batch=16, max_pending_bytes="4KiB") as out:
-            acks = [out.put(b"%d" % i, keys[i % 2]) for i in range(3000)]
+            acks = [out.put(b"%d" % i, keys[i % 2]) for i in range(16)]
+            until(lambda: crowd.refusals > 0)  # before the lanes come and go, however late that thread is
+            thread.start()
+            acks += [out.put(b"%d" % i, keys[i % 2]) for i in range(16, 3000)]
             stop.set()
     finally:
         stop.set()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
     assert crowd.refusals > 0
     assert [ack.exception() for ack in acks] == [None] * 3000
     for shard in (0, 1):
