@@ -184,7 +184,7 @@ def test_a_kill_at_a_named_place_loses_and_doubles_nothing(
 
 @pytest.mark.parametrize("name", QUERIES)
 @pytest.mark.parametrize(
-    "rounds", [5, pytest.param(150, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
+    "rounds", [5, pytest.param(100, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 )
 def test_kills_at_random_moments_lose_and_double_nothing(name, rounds, filled, undisturbed, by_key, tmp_path):
     """Each five rounds bring one copy of the store to its end, with a reshard of the target in every second."""
