@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
-"""A store to be damaged, for the tests of verify and repair."""
+"""What several tests of the log start from: an open store, and one to be damaged for verify and repair."""
 
 from __future__ import annotations
 
@@ -11,9 +11,27 @@ import pytest
 from log_support import put, read_shard, router_of
 
 from headrace import limits
+from headrace.clock import FrozenClock
 from headrace.log import Log
 
 SHARDS = 2
+
+
+@pytest.fixture(params=["process", "disk"])
+def durability(request):
+    return request.param
+
+
+@pytest.fixture
+def clock():
+    return FrozenClock()
+
+
+@pytest.fixture
+def log(tmp_path, clock):
+    with_log = Log.open(tmp_path / "store", clock=clock, background=False, max_bytes=1 << 30)
+    yield with_log
+    with_log.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from headrace.core._entries import Entries, Router
-from headrace.log import Lane, LaneReader
+from headrace.log import Lane, LaneReader, Log
 
 HASH_END = 1 << 128
 
@@ -40,6 +41,12 @@ def put(
     entries = entries_of(records, router)
     lane.commit(lane.append(entries, router, ordinal))
     return list(zip(entries.indexes.tolist(), entries.arrivals.tolist(), strict=True))
+
+
+def reopen(log: Log, **options: Any) -> Log:
+    """Close a store and open it again."""
+    log.close()
+    return Log.open(log.directory, clock=log.clock, background=False, **options)
 
 
 def read_shard(lane: LaneReader, shard: int, index: int = 0, **bounds: int) -> list[tuple[int, str, bytes]]:

@@ -8,34 +8,11 @@ import threading
 import time
 
 import pytest
-from log_support import entries_of, put, read_shard, router_of
+from log_support import entries_of, put, read_shard, reopen, router_of
 
-from headrace.clock import FrozenClock
 from headrace.errors import Closed, Fenced
 from headrace.log import Log
 from headrace.log import segment as segments
-
-
-@pytest.fixture(params=["process", "disk"])
-def durability(request):
-    return request.param
-
-
-@pytest.fixture
-def clock():
-    return FrozenClock()
-
-
-@pytest.fixture
-def log(tmp_path, clock):
-    with_log = Log.open(tmp_path / "store", clock=clock, background=False, max_bytes=1 << 30)
-    yield with_log
-    with_log.close()
-
-
-def reopen(log, **options):
-    log.close()
-    return Log.open(log.directory, clock=log.clock, background=False, **options)
 
 
 def test_records_come_back_in_order_per_shard_with_consecutive_indexes(log, durability):

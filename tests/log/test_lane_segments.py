@@ -8,34 +8,11 @@ import errno
 import os
 
 import pytest
-from log_support import entries_of, put, read_shard, router_of
+from log_support import entries_of, put, read_shard, reopen, router_of
 
-from headrace.clock import FrozenClock
 from headrace.disk import SystemDisk
 from headrace.errors import Backpressure, StorageError
 from headrace.log import Log
-
-
-@pytest.fixture(params=["process", "disk"])
-def durability(request):
-    return request.param
-
-
-@pytest.fixture
-def clock():
-    return FrozenClock()
-
-
-@pytest.fixture
-def log(tmp_path, clock):
-    with_log = Log.open(tmp_path / "store", clock=clock, background=False, max_bytes=1 << 30)
-    yield with_log
-    with_log.close()
-
-
-def reopen(log, **options):
-    log.close()
-    return Log.open(log.directory, clock=log.clock, background=False, **options)
 
 
 def small_segments(monkeypatch, size=64 << 10):
@@ -325,3 +302,24 @@ def test_a_store_killed_after_a_write_that_failed_with_bytes_in_the_file_is_not_
     assert not [report for report in log.reports if "follows" in report]
     assert put(lane, router, [(0, "k", b"again")])[0][0] == 1
     log.close()
+
+
+@pytest.mark.parametrize("size", [100, 5_000, 60_000, 200_000])
+def test_a_limit_that_throttles_is_never_exceeded(log, durability, size):
+    """Whatever the size of the groups: nearly all of it is used, and asking again adds nothing."""
+    lane, router = log.create_lane(durability), router_of(1)
+    limit = 1 << 20
+    lane.set_limit(limit, "throttle")
+    count = 0
+    with pytest.raises(Backpressure, match=f"its limit is {limit}"):
+        while True:
+            put(lane, router, [(0, "k", bytes(size))] * max(1, 2_000 // size))
+            count += max(1, 2_000 // size)
+            assert lane.size <= limit
+    full = lane.size
+    assert full > limit - (64 << 10) - 2 * max(size, 2_000) * (3 if size > 50_000 else 1)
+    for _ in range(20):
+        with pytest.raises(Backpressure):
+            put(lane, router, [(0, "k", bytes(size))] * 50)
+    assert lane.size <= limit
+    assert len(read_shard(lane, 0)) == count

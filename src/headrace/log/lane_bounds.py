@@ -54,7 +54,8 @@ class LaneBounds(LaneReader):
         return self._bytes + (active.appended - active.base if active is not None else 0)
 
     def set_limit(self, max_bytes: int | None, on_full: str) -> None:
-        """Bound the lane's files. on_full: "throttle" refuses records, "drop_oldest" drops whole segments."""
+        """Bound the lane's files. on_full: "throttle" refuses records before the limit; "drop_oldest" drops whole
+        segments when the next one begins, which then fills: up to a quarter of the limit may come on top."""
         if on_full not in ("throttle", "drop_oldest"):
             raise Unsupported(f"on_full is {on_full!r}; expected 'throttle' or 'drop_oldest'")
         self._size_limit = max_bytes
@@ -68,6 +69,14 @@ class LaneBounds(LaneReader):
         if self._size_limit is not None:
             size = max(min(size, self._size_limit // 4), need, limits.segment_size_least)
         return size
+
+    @property
+    def room(self) -> int:
+        """Bytes of frames that a new segment may take within the lane's own limit. Without one, or where the
+        oldest are dropped for it, that is no bound."""
+        if self._size_limit is None or self._on_full != "throttle":
+            return limits.group_size_max
+        return self._size_limit - self.size - HEADER_SIZE
 
     def intake_rate(self) -> float:
         """Bytes a second since the last segment but one was begun; 0 before there are two."""

@@ -123,7 +123,10 @@ class LaneSegments(LaneBounds):
         """Start a new segment at the lane's end. Everything before is in sealed segments and, in a `disk` lane,
         on the device; the new one is there after its first sync. before: the tail whose ring may be used."""
         log = self._log
-        room = log.make_room(self, need) if bounded else limits.segment_size_least
+        snapshot = encode_snapshot(self._states, self._producers, self._positions)
+        # SNAPSHOT and END count too where a limit may not be exceeded; where the oldest are dropped they do not matter.
+        extra = 2 * (_frames.HEADER_SIZE + len(snapshot) + 8) if self._on_full == "throttle" else 0
+        room = log.make_room(self, need + extra) - extra if bounded else limits.segment_size_least
         base = self.end
         try:
             log.disk.make_directory(self.directory)
@@ -138,7 +141,6 @@ class LaneSegments(LaneBounds):
             log.control.store_id, self.id, self.needs_sync, base, self._last_crc, secrets.randbits(32),
             log.clock.now_ms(), self._last_arrival_ms, log.epoch,
         )  # fmt: skip
-        snapshot = encode_snapshot(self._states, self._producers, self._positions)
         path = self.directory / name_of(base)
         size = max(min(self._segment_size(need), max(room, limits.segment_size_least)), need)
         tail = Tail(None if log.disk.native else log.disk, self._states)
@@ -508,7 +510,7 @@ class LaneSegments(LaneBounds):
                 and self._drop_first(count=True)
             ):
                 pass
-        elif self.size + need > self._size_limit:
+        elif max(need, limits.segment_size_least) > self.room:  # a segment takes what it was begun for
             raise Backpressure(
                 f"lane {self.id} holds {self.size} bytes and its limit is {self._size_limit}", retry_after=1.0,
                 hint="raise the stream's max_bytes, shorten its retention, or create it with on_full='drop_oldest'",

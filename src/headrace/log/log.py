@@ -270,7 +270,7 @@ class Log:
                 f"{free} bytes are free on the device of {self.directory}; {limits.disk_free_least} are kept free",
                 retry_after=1.0,
             )
-        return min(self.max_bytes - self.size, free - limits.disk_free_least)
+        return min(lane.room, self.max_bytes - self.size, free - limits.disk_free_least)
 
     def sealed(self, lane: LaneSegments) -> None:
         """A lane has a segment more that may be compressed."""
