@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 import headrace
 from headrace.analytics import applications
 from headrace.analytics.keeper import SqlKeeper
+from headrace.analytics.query import Query
 
 
 @pytest.fixture
@@ -45,6 +48,43 @@ def test_what_is_to_run_runs_and_what_is_stopped_or_deleted_stops(store):
     applications.delete(catalogue, "two")
     keeper._look()
     assert keeper.queries == {}
+
+
+@pytest.fixture
+def held(monkeypatch) -> threading.Event:
+    """Queries stop just before they look at their entry in the catalogue, until this is set."""
+    go, inner = threading.Event(), Query._register
+
+    def wait_first(query: Query, name: str, stream: object) -> applications.Application:
+        assert go.wait(30)
+        return inner(query, name, stream)
+
+    monkeypatch.setattr(Query, "_register", wait_first)
+    return go
+
+
+def test_a_query_that_is_deleted_while_it_starts_does_not_come_back(store, held):
+    keeper, catalogue = SqlKeeper(store.inner), store.inner.log.catalogue
+    register(store, "one")
+    keeper._look()
+    applications.delete(catalogue, "one")
+    held.set()
+    keeper._look()
+    assert keeper.queries == {}
+    assert applications.find(catalogue, "one") is None
+
+
+def test_a_query_that_is_stopped_while_it_starts_is_not_marked_to_run(store, held):
+    catalogue = store.inner.log.catalogue
+    query = store.sql("SELECT a FROM s", name="new").into(store.stream("t")).start()
+    stopping = threading.Thread(target=query.stop)
+    stopping.start()
+    while not query._stopping.is_set():
+        time.sleep(0.001)
+    held.set()
+    stopping.join(30)
+    assert not stopping.is_alive()
+    assert applications.load(catalogue, "new").run is False
 
 
 def test_a_query_that_fails_is_started_again_after_a_pause_that_doubles(store, monkeypatch):

@@ -100,9 +100,14 @@ def everything(catalogue: Catalogue) -> list[Application]:
 
 
 def register(
-    catalogue: Catalogue, wanted: dict[str, Any], columns: list[Column] | None, now_ms: int
+    catalogue: Catalogue,
+    wanted: dict[str, Any],
+    columns: list[Column] | None,
+    now_ms: int,
+    *,
+    run: bool = True,
 ) -> Application:
-    """The application to run: the one of that name if it is the same query, else a new one."""
+    """The application of that name if it is the same query, else a new one; marked to run, or not."""
     known = find(catalogue, wanted["name"])
     if known is not None:
         for member in ("text", "dialect", "source", "target"):
@@ -111,10 +116,10 @@ def register(
                     f"the query {known.name} exists with another {member}; its state belongs to that one",
                     hint="delete it first, or take another name",
                 )
-        known.run = True
+        known.run = run
         save(catalogue, known)
         return known
-    made = Application(id=os.urandom(8).hex(), created_ms=now_ms, columns=columns, **wanted)
+    made = Application(id=os.urandom(8).hex(), created_ms=now_ms, columns=columns, run=run, **wanted)
     save(catalogue, made)
     return made
 

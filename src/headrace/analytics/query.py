@@ -77,6 +77,9 @@ class Query:
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
         self._drain = True
+        self._entry = threading.Lock()  # held while the catalogue's entry is written
+        self._stopped = False  # by its user, so that its entry is not to say that it runs
+        self._application: applications.Application | None = None  # the entry that it was resumed from
         self._known: applications.Application | None = None
         if name is not None:
             applications.check_name(name)
@@ -205,6 +208,10 @@ class Query:
         self._into = stream
         return self
 
+    def resumes(self, application: applications.Application) -> None:
+        """Before start(): the query goes on under this entry of the catalogue, and does not write it."""
+        self._application = application
+
     def start(self) -> Query:
         """Run in a thread of its own. Needs into(), or INSERT INTO an existing stream.
 
@@ -232,10 +239,12 @@ class Query:
         self._drain = drain
         if self.name is not None and self._into is not None:
             catalogue = self._into.streams.log.catalogue
-            known = applications.find(catalogue, self.name)
-            if known is not None and known.run:
-                known.run = False
-                applications.save(catalogue, known)
+            with self._entry:
+                self._stopped = True
+                known = applications.find(catalogue, self.name)
+                if known is not None and known.run:
+                    known.run = False
+                    applications.save(catalogue, known)
         return self.halt()
 
     def halt(self) -> Query:
@@ -323,14 +332,21 @@ class Query:
         runner.run(sink)
 
     def _register(self, name: str, stream: Stream) -> applications.Application:
-        """Write the query into the catalogue, or find it there."""
+        """Write the query into the catalogue, or find it there. One that was resumed has its entry, and leaves
+        it alone: whoever deleted or stopped it in the meantime would see it come back.
+        """
+        if self._application is not None:
+            return self._application
         assert isinstance(self._from, Stream)
         wanted = {
             "name": name, "text": self.text, "dialect": self.dialect, "source": self._from.name,
             "target": stream.name, "start": self._start, "idle_micros": self._idle_micros,
         }  # fmt: skip
         columns = applications.columns_of(self._found)
-        return applications.register(stream.streams.log.catalogue, wanted, columns, self._clock.now_ms())
+        with self._entry:
+            return applications.register(
+                stream.streams.log.catalogue, wanted, columns, self._clock.now_ms(), run=not self._stopped
+            )
 
     def _begin(self, source: Source) -> Runner:
         if self._runner is not None:
@@ -450,6 +466,7 @@ def resume(application: applications.Application, streams: Streams) -> Query:
         idle_micros=application.idle_micros,
         clock=streams.clock,
     )
+    query.resumes(application)
     return query.into(streams.stream(application.target)).start()
 
 
