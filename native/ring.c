@@ -35,6 +35,23 @@ static int nameless_file(size_t size)
     return file;
 }
 
+/* Addresses for a ring of `size` bytes, twice; nothing stands there yet. Returns NULL with errno. */
+static uint8_t *reserve(size_t size)
+{
+    size_t spare = size < HR_RING_HUGE ? 0 : HR_RING_HUGE;
+    uint8_t *found = mmap(NULL, 2 * size + spare, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (found == MAP_FAILED)
+        return NULL;
+    if (spare == 0)
+        return found;
+    size_t before = (size_t)(-(uintptr_t)found & (HR_RING_HUGE - 1));
+    if (before != 0)
+        munmap(found, before);
+    if (before != spare)
+        munmap(found + before + 2 * size, spare - before);
+    return found + before;
+}
+
 int hr_ring_open(hr_ring *ring, size_t capacity)
 {
     size_t size = (size_t)sysconf(_SC_PAGESIZE);
@@ -43,8 +60,8 @@ int hr_ring_open(hr_ring *ring, size_t capacity)
     int file = nameless_file(size);
     if (file < 0)
         return errno;
-    uint8_t *base = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED) {
+    uint8_t *base = reserve(size);
+    if (base == NULL) {
         int problem = errno;
         close(file);
         return problem;
@@ -66,6 +83,20 @@ int hr_ring_open(hr_ring *ring, size_t capacity)
     ring->capacity = size;
     assert((size & (size - 1)) == 0);
     return 0;
+}
+
+int hr_ring_collapse(const hr_ring *ring)
+{
+#if defined(__linux__)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1; asks at once, whatever the machine's settings for shared memory are */
+#endif
+    if (ring->capacity < HR_RING_HUGE)
+        return EINVAL;
+    return madvise(ring->base, 2 * ring->capacity, MADV_COLLAPSE) == 0 ? 0 : errno;
+#else
+    return ENOTSUP;
+#endif
 }
 
 void hr_ring_close(hr_ring *ring)

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -96,11 +97,13 @@ class SystemDisk:
     def pread(self, file: int, size: int, position: int) -> bytes:
         return os.pread(file, size, position)
 
-    def sync(self, file: int) -> None:
-        if hasattr(os, "fdatasync"):
-            os.fdatasync(file)
-        else:  # macOS: fsync only reaches the drive's cache
-            fcntl.fcntl(file, getattr(fcntl, "F_FULLFSYNC"))  # noqa: B009 - macOS only
+    if sys.platform == "darwin":  # where fsync only reaches the drive's cache
+
+        def sync(self, file: int) -> None:
+            fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+
+    else:
+        sync = staticmethod(os.fdatasync)  # as it is: a frame of Python less after each sleep in it
 
     def sync_directory(self, path: Path) -> None:
         file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import tempfile
+from pathlib import Path
 
 import frame_model as model
 import pytest
@@ -198,10 +200,12 @@ def test_decoding_gives_the_records_within_the_bounds(rows, index, count, size):
 class TailMachine(RuleBasedStateMachine):
     """The ring and its tail against bytes: `data` is all that was framed, `written` what the disk was handed."""
 
-    @initialize(most=st.sampled_from([50, 4096, 1 << 30]))
-    def begin(self, most):
+    @initialize(most=st.sampled_from([50, 4096, 1 << 30]), direct_least=st.sampled_from([None, 1, 500]))
+    def begin(self, most, direct_least):
         self.memory, self.writer = Memory(most), Writer()
         self.tail = tail_over(self.memory, limit=40_000, ring=4096)
+        if direct_least is not None:
+            self.tail.write_direct_from(None if most == 50 else "unused", direct_least)
         self.written, self.held = 0, False
         self.groups = [0]  # where each group begins
 
@@ -302,6 +306,76 @@ def test_what_was_not_written_can_be_discarded_and_a_new_segment_started():
     tail.append_body(_frames.KIND_SNAPSHOT, 0, b"anew")
     assert tail.write() == end + len(memory.data)
     assert bytes(memory.data) == model.encode(model.SNAPSHOT, b"anew", SALT + 1, CHAIN)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 9000), min_size=1, max_size=4), min_size=1, max_size=30), st.data())
+def test_direct_writes_leave_the_same_file_as_others_and_zeroes_up_to_the_block(groups, draw):
+    with tempfile.TemporaryDirectory() as directory:
+        name = Path(directory) / "file"
+        file = os.open(name, os.O_RDWR | os.O_CREAT)
+        os.pwrite(file, b"\xa5" * (1 << 20), 0)  # of an earlier use
+        base = draw.draw(st.integers(0, 1 << 40).map(lambda number: 8 * number))
+        memory = Memory()
+        tail, twin = Tail(), tail_over(memory, ring=1 << 15)
+        tail.start(file, base, base + (1 << 24), SALT, CHAIN)
+        tail.grow(1 << 15)
+        tail.write_direct_from(name, draw.draw(st.sampled_from([1, 5000])), 0)
+        for group in groups:
+            for size in group:
+                body = os.urandom(size)
+                for each in (tail, twin):
+                    if each.append_body(_frames.KIND_POSITION, 1, body) == _frames.NEEDS_ROOM:
+                        each.write()
+                        assert each.append_body(_frames.KIND_POSITION, 1, body) > 0
+            assert tail.write() - base == twin.write() == len(memory.data)
+            assert os.pread(file, len(memory.data), 4096) == memory.data
+        if tail.direct_bytes:
+            assert tail.direct_bytes % 4096 == 0
+        if tail.direct_path is not None and tail.direct_least == 1:  # the file system takes them
+            rest = -len(memory.data) % 4096
+            assert tail.direct_bytes > 0
+            assert os.pread(file, rest, 4096 + len(memory.data)) == bytes(rest)
+        assert os.pread(file, 4096, 0) == b"\xa5" * 4096
+        os.close(file)
+
+
+def test_the_first_blocks_bytes_are_left_alone_where_the_ring_no_longer_has_them(tmp_path):
+    path = tmp_path / "file"
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    tail = Tail()
+    tail.start(file, 0, 1 << 24, SALT, CHAIN)
+    tail.grow(8192)
+    tail.write_direct_from(path, 1, 0)
+    bodies = [os.urandom(500), os.urandom(8192 - 64), os.urandom(8192 - 64), os.urandom(100)]
+    for body in bodies:
+        assert tail.append_body(_frames.KIND_POSITION, 1, body) > 0
+        tail.write()
+    data = os.pread(file, tail.written, 4096)
+    os.close(file)
+    found = _frames.load_frames(data, 0, len(data), SALT, FrameTable(), None, 0)
+    assert [event[7] for event in found] == bodies
+
+
+def test_a_ring_that_is_on_huge_pages_holds_what_it_held_and_goes_on(tmp_path):
+    file = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    old = Tail()
+    old.start(file, 0, 1 << 28, SALT, CHAIN)
+    old.grow(2 << 20)
+    body = os.urandom(100_000)
+    for _ in range(30):
+        old.append_body(_frames.KIND_POSITION, 1, body)
+        old.write()
+    old.closed = 1
+    tail = Tail()
+    tail.start(file, old.written, 1 << 28, SALT, old.chain)
+    tail.take_ring(old)
+    for number in range(30):
+        start = tail.appended
+        end = tail.append_body(_frames.KIND_POSITION, 1, number.to_bytes(4, "little") + body)
+        assert tail.copy_ring(start + 64, 100_004) == number.to_bytes(4, "little") + body
+        assert tail.write() == end
+    os.close(file)
 
 
 rows_of_tables = st.lists(

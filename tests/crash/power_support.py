@@ -148,6 +148,7 @@ class Life:
 def small(monkeypatch):
     monkeypatch.setattr(limits, "segment_size_first", 8 << 10)
     monkeypatch.setattr(limits, "segment_size_max", 16 << 10)
+    monkeypatch.setattr(limits, "direct_write_least", 600)  # some groups by whole blocks, some not
 
 
 def lose_power(directory: Path, cuts: int, seed: int) -> int:

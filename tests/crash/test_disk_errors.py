@@ -23,6 +23,7 @@ STEP = 5
 def small_segments(monkeypatch):
     monkeypatch.setattr(limits, "segment_size_first", 8 << 10)
     monkeypatch.setattr(limits, "segment_size_max", 8 << 10)
+    monkeypatch.setattr(limits, "direct_write_least", 600)  # some groups by whole blocks, some not
 
 
 @pytest.mark.parametrize("durability", ["process", "disk"])

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 def test_whichever_call_fails_nothing_is_lost_or_doubled(tmp_path, monkeypatch, durability, code, half, tell):
     monkeypatch.setattr(limits, "segment_size_first", 8 << 10)
     monkeypatch.setattr(limits, "segment_size_max", 8 << 10)
+    monkeypatch.setattr(limits, "direct_write_least", 600)  # some groups by whole blocks, some not
     count = fail_each(tmp_path, durability, code, half)
     tell(f"{count} calls failed in turn")
     assert count > 30

@@ -15,6 +15,7 @@ from typing import Any
 from headrace.bench._load import Histogram, Ledger, Plan, ShardOrder, plain_disk
 from headrace.bench.report import Run, failures_of, milliseconds
 from headrace.bench.requests import embedded_plan
+from headrace.bench.target import on_core
 from headrace.bench.workloads import Options
 
 RECORD = 1024
@@ -32,7 +33,9 @@ def disk(parent: Path, options: Options) -> Run:
     The yardstick writes as many bytes as the payload has, without frames, into a file written before, at a
     new place each time. The stream is at its limit and drops its oldest. Figures: whole time against whole
     time, with everything that the log does in between; the median call against the median; and PUTTERS
-    threads, where a sync covers what all of them have put.
+    threads, where a sync covers what all of them have put. A single thread, the yardstick's too, is kept on one
+    core: where the system wakes it on the other after each write, what it puts lies in the wrong cache, and the
+    figure tells which way the dice fell.
 
     What favours whom. The yardstick: it writes payload only (frames add some 1 to 2 %), page by page, one
     block again and again, which stays in the processor's cache, from C. The log: it has the time in which the
@@ -119,11 +122,16 @@ def _one_size(run: Run, directory: Path, options: Options, records: int) -> None
             for kind in list(spent) if turn % 2 == 0 else reversed(spent):
                 if kind == "plain":
                     block = plan.payloads(turn % plan.count).tobytes()
-                    took = plain_disk(plain_path, size, puts, offset=turn * size * puts, block=block)
+                    with on_core(options.cores.target):
+                        took = plain_disk(plain_path, size, puts, offset=turn * size * puts, block=block)
                     spent[kind] += took.mean * took.total * 1000
                     plain_ms.merge(took)
                 else:
-                    spent[kind] += log.put(puts) if kind == "log" else log.put_by_several(puts)
+                    if kind == "log":
+                        with on_core(options.cores.target):
+                            spent[kind] += log.put(puts)
+                    else:
+                        spent[kind] += log.put_by_several(puts)
                     log.check()
     _figures(run, records, size * puts * TURNS, spent, plain_ms, log)
 

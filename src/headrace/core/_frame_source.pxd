@@ -13,6 +13,8 @@ cdef class FrameSource:
     cdef Py_ssize_t run_count
     cdef Py_ssize_t at              # runs given so far
     cdef int file
+    cdef bint read_ahead
+    cdef Py_ssize_t hinted          # runs that the system was told of, or that were read
     cdef Tail tail                  # None: the segment no longer grows
     cdef uint64_t base
     cdef object pieces              # iterator of (bytes, start, stop) instead of runs, or None
@@ -26,4 +28,5 @@ cdef class FrameSource:
     cdef readonly Py_ssize_t max_bytes
     cdef readonly Py_ssize_t size
     cdef const uint8_t *in_ring(self, const hr_frame_run *run) noexcept
+    cdef void hint(self, Py_ssize_t at) noexcept nogil
     cdef int next(self, const uint8_t **start, size_t *size) except -1

@@ -19,7 +19,13 @@ class FrameSource:
         self, shard: int, index: int, max_records: int, max_bytes: int, salt: int, held: object
     ) -> None: ...
     def in_segment(
-        self, table: FrameTable, end: int, file: int, tail: Tail | None = None, base: int = 0
+        self,
+        table: FrameTable,
+        end: int,
+        file: int,
+        tail: Tail | None = None,
+        base: int = 0,
+        read_ahead: bool = False,
     ) -> FrameSource | None: ...
     def in_pieces(self, pieces: Iterator[tuple[bytes, int, int]], size: int) -> FrameSource: ...
     def joined(self) -> bytes: ...

@@ -71,6 +71,7 @@ cdef extern from "ring.h" nogil:
         size_t capacity
     int hr_ring_open(hr_ring *ring, size_t capacity)
     void hr_ring_close(hr_ring *ring)
+    int hr_ring_collapse(const hr_ring *ring)
     uint8_t *hr_ring_at(const hr_ring *ring, uint64_t offset)
 
 
@@ -79,6 +80,8 @@ cdef hr_simd SIMD
 
 cdef class Tail:
     cdef hr_ring ring
+    cdef uint64_t ring_turned
+    cdef bint ring_collapsed
     cdef readonly FrameTable table
     cdef readonly ShardStates states
     cdef readonly uint64_t base
@@ -93,6 +96,14 @@ cdef class Tail:
     cdef readonly uint32_t chain
     cdef readonly int file
     cdef object disk
+    cdef readonly object direct_path
+    cdef readonly uint64_t direct_least
+    cdef readonly uint64_t direct_bytes
+    cdef int64_t direct_speed_min
+    cdef int direct_file
+    cdef uint8_t *last_block
+    cdef int _write_direct(self, uint64_t end) except -1
+    cdef int _no_direct(self) except -1
     cdef uint64_t _measure(self, Entries entries, Router router, uint32_t ordinal, uint32_t *frames,
                            uint32_t *shard_max) noexcept
     cdef int _frame_run(self, Entries entries, const uint32_t *order, Py_ssize_t count, hr_frame_header *header,
@@ -100,6 +111,12 @@ cdef class Tail:
     cpdef long long append(self, Entries entries, Router router, uint32_t ordinal, int64_t now_ms,
                            uint64_t producer=*, uint64_t producer_sequence=*, bint last=*,
                            uint64_t extra=*) except? -9
+
+
+cdef inline uint8_t *ring_place(Tail tail, uint64_t offset) noexcept nogil:
+    """Where the tail's ring holds the byte at a lane offset. Places are counted from the segment's base, so that
+    blocks of the file are blocks of memory, as direct writes need it."""
+    return hr_ring_at(&tail.ring, offset - tail.base)
 
 
 # What other rooms of `core` use of the kernels that are compiled in here.

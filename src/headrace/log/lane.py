@@ -118,9 +118,16 @@ class Lane(LaneSegments):
                 self._make_room(need)
 
     def _make_room(self, need: int) -> None:
-        """Empty the ring into the file, and give it more bytes if the group is larger than all of it."""
+        """Empty the ring into the file, and give it more bytes if the group is larger than all of it, or if
+        groups wait for room while a direct write is under way."""
         self._write_pending()
         tail = self._tail
+        if (
+            tail is not None
+            and tail.direct_path is not None
+            and need < tail.ring_size < limits.ring_size_direct
+        ):
+            need = min(2 * tail.ring_size, limits.ring_size_direct)
         if tail is not None and need > tail.ring_size:
             size = max(tail.ring_size, limits.ring_size_first)
             while size < need:
@@ -266,9 +273,10 @@ class Lane(LaneSegments):
         # A failure is noted before `_shift` grows, so what looks settled is asked for its outcome after.
         if self.visible + self._shift < ticket:
             try:
-                self.write()
                 if self.needs_sync:
                     self._sync(ticket)
+                else:
+                    self.write()
             except Error:  # it may have been that of others, with this group safe before it
                 if self.visible + self._shift < ticket:
                     raise
@@ -291,11 +299,18 @@ class Lane(LaneSegments):
         return self._sync(None)
 
     def _sync(self, ticket: int | None) -> int:
-        """The same, for the group of `ticket` at least: the sync of somebody else may have covered it."""
-        with self._sync_lock:
+        """The same, for the group of `ticket` at least, which is written first; the sync of somebody else may
+        have covered it. While somebody syncs, what is framed goes to the file already."""
+        if not self._sync_lock.acquire(blocking=False):
+            if ticket is not None:
+                self.write()
+            self._sync_lock.acquire()
+        try:
             if ticket is not None and self.visible + self._shift >= ticket:
                 return ticket
             with self._write_lock:
+                if ticket is not None:
+                    self._write_pending()
                 tail, segment = self._tail, self._active  # the segment keeps its file open
                 if tail is None or segment is None:
                     return self.visible + self._shift
@@ -308,7 +323,7 @@ class Lane(LaneSegments):
                 except OSError as problem:
                     flight.error = problem
                 finally:
-                    flight.landed.set()
+                    flight.landed.release()
                 reach("sync.after")
                 with self._write_lock:
                     self._flight = None
@@ -318,6 +333,8 @@ class Lane(LaneSegments):
                         self._settled(tail, target)
                     # Else the segment was ended meanwhile, with a sync of its own or as failed.
             return target + self._shift
+        finally:
+            self._sync_lock.release()
 
     def on_visible(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each publication, from the thread that published; returns how to stop."""

@@ -59,7 +59,8 @@ class SyncFlight:
     def __init__(self, tail: Tail) -> None:
         self.tail = tail  # of the segment
         self.target = tail.written  # lane offset up to which it brings the segment to the device
-        self.landed = threading.Event()
+        self.landed = threading.Lock()  # held until it is over
+        self.landed.acquire()
         self.error: OSError | None = None
 
 
@@ -88,6 +89,11 @@ class LaneSegments(LaneBounds):
         self._unnamed = False  # the active segment's name may not be on the device
         self._rescue = False  # whether the active segment takes positions only
         self.last_append_ns = 0
+
+    @property
+    def _ring_size_kept(self) -> int:
+        """Rings up to this size go from segment to segment; larger ones were for a large group."""
+        return limits.ring_size_direct if self.needs_sync else limits.ring_size_first
 
     # ---------------------------------------------------------------- opening
 
@@ -152,12 +158,14 @@ class LaneSegments(LaneBounds):
             limit = base + _frames.HEADER_SIZE + len(snapshot) + 8 + size
             tail.start(file, base, limit, header.salt, header.chain)
             tail.synced = base if self.needs_sync else 0
-            if before is not None and before.ring_size == limits.ring_size_first > len(snapshot) + 4096:
+            if before is not None and len(snapshot) + 4096 < before.ring_size <= self._ring_size_kept:
                 tail.take_ring(before)
             else:
                 tail.grow(max(limits.ring_size_first, len(snapshot) + 4096))
             tail.append_body(_frames.KIND_SNAPSHOT, 0, snapshot)
             tail.write()
+            if self.needs_sync and (hasattr(os, "O_DIRECT") or not log.disk.native):
+                tail.write_direct_from(path, limits.direct_write_least)
         except OSError as problem:
             if file >= 0:
                 log.disk.close(file)
@@ -275,7 +283,8 @@ class LaneSegments(LaneBounds):
         if flight is None or flight.tail is not tail:
             self._sync_files(tail.file, self._unnamed)
         else:
-            flight.landed.wait()
+            with flight.landed:
+                pass
             if flight.error is not None:
                 raise flight.error
             if flight.target < end:

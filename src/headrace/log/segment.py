@@ -306,7 +306,9 @@ class RawSegment:
     ) -> FrameSource | None:  # fmt: skip
         """Where the shard's records from `index` on are read from, or None where none are visible here."""
         source = FrameSource(shard, index, max_records, max_bytes, self.salt, self)
-        return source.in_segment(self.table(visible), self._reach(visible), self.file, tail, self.base)
+        return source.in_segment(
+            self.table(visible), self._reach(visible), self.file, tail, self.base, self.header.disk
+        )
 
     def damaged(self, problem: ValueError) -> Corrupt:
         """The error of a reader that found a bad frame."""
