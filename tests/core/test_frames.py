@@ -340,6 +340,37 @@ def test_direct_writes_leave_the_same_file_as_others_and_zeroes_up_to_the_block(
         os.close(file)
 
 
+def test_what_a_direct_write_repeats_is_not_overwritten_while_it_is_under_way():
+    """The first block's bytes are on the device; an append of another thread may come while they go there again."""
+
+    class Busy(Memory):
+        def pwrite(self, file, data, position):
+            if (
+                position == _frames.SEGMENT_HEADER_SIZE and tail.written
+            ):  # the block that holds the first frame
+                room = tail.ring_size - tail.appended
+                answers.append(
+                    tail.append_body(_frames.KIND_POSITION, 1, bytes(room))
+                )  # to the ring's very end…
+                answers.append(tail.append_body(_frames.KIND_POSITION, 1, bytes(room - 64)))
+                answers.append(tail.append_body(_frames.KIND_POSITION, 1, b""))  # …and beyond
+            return super().pwrite(file, data, position)
+
+    answers: list[int] = []
+    memory = Busy()
+    tail = tail_over(memory, ring=8192)
+    tail.append_body(_frames.KIND_POSITION, 1, b"synced long ago")
+    tail.write()
+    tail.write_direct_from("unused", 1)
+    tail.append_body(_frames.KIND_POSITION, 1, bytes(5000))
+    tail.write()
+    assert answers == [_frames.NEEDS_ROOM, tail.ring_size, _frames.NEEDS_ROOM]
+    assert tail.append_body(_frames.KIND_POSITION, 1, b"") > 0  # now it may
+    tail.write()
+    events = _frames.load_frames(bytes(memory.data), 0, tail.written, SALT, FrameTable(), None, 0)
+    assert events[0][7] == b"synced long ago"
+
+
 def test_the_first_blocks_bytes_are_left_alone_where_the_ring_no_longer_has_them(tmp_path):
     path = tmp_path / "file"
     file = os.open(path, os.O_RDWR | os.O_CREAT)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -97,6 +98,54 @@ def test_disk_records_are_seen_only_after_a_sync(log):
     lane.sync()
     assert read_shard(lane, 0) == [(0, "k", b"a")]
     lane.commit(ticket)
+
+
+def test_large_and_small_groups_of_many_threads_go_past_and_through_the_page_cache(log, monkeypatch):
+    """With a reader all the while, and rings that grow where groups wait behind a direct write."""
+    from headrace import limits
+
+    small_segments(monkeypatch, 1 << 20)
+    monkeypatch.setattr(limits, "ring_size_first", 64 << 10)
+    monkeypatch.setattr(limits, "ring_size_direct", 256 << 10)
+    monkeypatch.setattr(limits, "direct_write_least", 8 << 10)
+    lane, router = log.create_lane("disk"), router_of(2)
+    sizes, rings, direct = (10, 300, 5_000, 30_000), set(), 0
+
+    def work(number: int) -> None:
+        for i in range(30):
+            data = bytes([number]) * sizes[(i + number) % 4]
+            put(lane, router, [(number % 2, f"{number}", data + b"%d.%d" % (i, part)) for part in range(3)])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    seen: dict[int, list[bytes]] = {0: [], 1: []}
+    while any(thread.is_alive() for thread in threads):
+        tail = lane._tail
+        if tail is not None:
+            rings.add(tail.ring_size)
+            direct = max(direct, tail.direct_bytes)
+        for shard in seen:
+            seen[shard] += [data for _, _, data in read_shard(lane, shard, len(seen[shard]))]
+    for shard in seen:
+        seen[shard] += [data for _, _, data in read_shard(lane, shard, len(seen[shard]))]
+    again = reopen(log).lane(lane.id)
+    for shard in (0, 1):
+        assert seen[shard] == [data for _, _, data in read_shard(again, shard)]
+        for number in (shard, shard + 2):
+            mine = [data for data in seen[shard] if data[:1] == bytes([number])]
+            assert mine == [
+                bytes([number]) * sizes[(i + number) % 4] + b"%d.%d" % (i, part)
+                for i in range(30)
+                for part in range(3)
+            ]
+    assert max(rings) > 64 << 10
+    try:
+        os.close(os.open(log.directory / "direct", os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
+    except (AttributeError, OSError):  # a file system or a platform without such writes
+        assert direct == 0
+    else:
+        assert direct > 0
 
 
 def test_many_threads_share_a_lane_without_loss(log, durability, monkeypatch):

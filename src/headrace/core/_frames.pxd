@@ -4,6 +4,8 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from posix.types cimport off_t
+
 from headrace.core._entries cimport Entries, Router, hr_entry
 from headrace.core._frame_table cimport FrameTable, hr_frame_run
 from headrace.core._simd cimport hr_simd
@@ -75,6 +77,13 @@ cdef extern from "ring.h" nogil:
     uint8_t *hr_ring_at(const hr_ring *ring, uint64_t offset)
 
 
+cdef extern from "sys/uio.h" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    ssize_t pwritev(int file, const iovec *parts, int count, off_t offset)
+
+
 cdef hr_simd SIMD
 
 
@@ -101,8 +110,12 @@ cdef class Tail:
     cdef readonly uint64_t direct_bytes
     cdef int64_t direct_speed_min
     cdef int direct_file
+    cdef bint writing_block
+    cdef uint64_t block_start
     cdef uint8_t *last_block
+    cdef uint64_t _oldest(self) noexcept
     cdef int _write_direct(self, uint64_t end) except -1
+    cdef ssize_t _write_blocks(self, const iovec *parts, int count, off_t position, int64_t *took) except? -2
     cdef int _no_direct(self) except -1
     cdef uint64_t _measure(self, Entries entries, Router router, uint32_t ordinal, uint32_t *frames,
                            uint32_t *shard_max) noexcept

@@ -39,12 +39,6 @@ cdef extern from "unistd.h" nogil:
     ssize_t pread(int file, void *target, size_t size, off_t offset)
     int close(int file)
 
-cdef extern from "sys/uio.h" nogil:
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-    ssize_t pwritev(int file, const iovec *parts, int count, off_t offset)
-
 cdef extern from "stdlib.h" nogil:
     int posix_memalign(void **block, size_t alignment, size_t size)
 
@@ -218,6 +212,10 @@ cdef class Tail:
         """
         self.direct_path, self.direct_least, self.direct_speed_min = path, least, speed_min
 
+    cdef uint64_t _oldest(self) noexcept:
+        """The first byte that the ring may not lose: not written yet, or being written again with its block."""
+        return self.block_start if self.writing_block else self.written
+
     cdef int _no_direct(self) except -1:
         """The rest of the segment goes through the page cache."""
         self.direct_path = None
@@ -232,11 +230,9 @@ cdef class Tail:
         cdef uint64_t whole = (end - begin) // BLOCK * BLOCK
         cdef uint64_t rest = end - begin - whole
         cdef iovec parts[2]
-        cdef timespec before, after
-        cdef int file
         cdef ssize_t done
         cdef off_t position = PAGE_CACHE_OFFSET + <off_t>(begin - self.base)
-        cdef int64_t took
+        cdef int64_t took = 0
         if begin < self.kept:  # the ring has gone round since
             return 0
         if self.direct_file < 0 and self.disk is None:
@@ -247,22 +243,15 @@ cdef class Tail:
         if self.last_block == NULL and posix_memalign(<void **>&self.last_block, BLOCK, BLOCK):
             self.last_block = NULL
             return 0
-        file = self.direct_file
         memcpy(self.last_block, ring_place(self, begin + whole), rest)
         memset(self.last_block + rest, 0, BLOCK - rest)
         parts[0].iov_base, parts[0].iov_len = ring_place(self, begin), whole
         parts[1].iov_base, parts[1].iov_len = self.last_block, BLOCK
-        if self.disk is not None:
-            blocks = PyBytes_FromStringAndSize(<const char *>parts[0].iov_base, whole)
-            if rest:
-                blocks += PyBytes_FromStringAndSize(<const char *>self.last_block, BLOCK)
-            done = self.disk.pwrite(self.file, blocks, position)
-            before.tv_sec = after.tv_sec = before.tv_nsec = after.tv_nsec = 0
-        else:
-            with nogil:
-                clock_gettime(CLOCK_MONOTONIC, &before)
-                done = pwritev(file, parts, 2 if rest else 1, position)
-                clock_gettime(CLOCK_MONOTONIC, &after)
+        self.block_start, self.writing_block = begin, True  # `append` may be at work meanwhile
+        try:
+            done = self._write_blocks(parts, 2 if rest else 1, position, &took)
+        finally:
+            self.writing_block = False
         if done < 0:
             if errno == EINTR:
                 return 1
@@ -273,10 +262,26 @@ cdef class Tail:
             return self._no_direct()
         self.written = min(end, begin + <uint64_t>done)
         self.direct_bytes += <uint64_t>done
-        took = (after.tv_sec - before.tv_sec) * 1_000_000 + (after.tv_nsec - before.tv_nsec) // 1000
         if done < took * self.direct_speed_min:
             self._no_direct()
         return 1
+
+    cdef ssize_t _write_blocks(self, const iovec *parts, int count, off_t position, int64_t *took) except? -2:
+        """One call of the system, or of the caller's disk; like pwritev. took: microseconds."""
+        cdef timespec before, after
+        cdef int file = self.direct_file
+        cdef ssize_t done
+        took[0] = 0
+        if self.disk is not None:
+            blocks = b"".join([PyBytes_FromStringAndSize(<const char *>parts[i].iov_base, parts[i].iov_len)
+                               for i in range(count)])
+            return self.disk.pwrite(self.file, blocks, position)
+        with nogil:
+            clock_gettime(CLOCK_MONOTONIC, &before)
+            done = pwritev(file, parts, count, position)
+            clock_gettime(CLOCK_MONOTONIC, &after)
+        took[0] = (after.tv_sec - before.tv_sec) * 1_000_000 + (after.tv_nsec - before.tv_nsec) // 1000
+        return done
 
     def grow(self, size_t capacity):
         """Give the ring at least `capacity` bytes. What is framed but not written is taken along. OSError
@@ -401,7 +406,7 @@ cdef class Tail:
         total = self._measure(entries, router, ordinal, &frames, &shard_max) + extra
         if self.appended + total > self.limit and self.appended > self.opened:
             return NEEDS_SEGMENT
-        if self.appended - self.written + total > self.ring.capacity:
+        if self.appended - self._oldest() + total > self.ring.capacity:
             return NEEDS_ROOM
         self.table.reserve(frames, shard_max)
         self.states.reserve(shard_max)
@@ -436,7 +441,7 @@ cdef class Tail:
         if kind == HR_KIND_RECORDS or len(body) > HR_FRAME_RECORD_SIZE_MAX:
             raise ValueError(f"a frame of kind {kind} with {len(body)} bytes cannot be written")
         stride = hr_frame_stride(<uint32_t>len(body))
-        if self.appended - self.written + stride > self.ring.capacity:
+        if self.appended - self._oldest() + stride > self.ring.capacity:
             return NEEDS_ROOM
         self._forget(stride)
         memset(&header, 0, sizeof(header))
@@ -467,7 +472,7 @@ cdef class Tail:
             return NEEDS_SEGMENT
         if self.appended + size > self.limit and self.appended > self.opened:
             return NEEDS_SEGMENT
-        if self.appended - self.written + size > self.ring.capacity:
+        if self.appended - self._oldest() + size > self.ring.capacity:
             return NEEDS_ROOM
         self.closed = HELD
         return 0
