@@ -8,6 +8,7 @@ python bench/peers/install.py kinesalite
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,15 @@ def lmdb() -> None:
 PEERS = {"kinesalite": kinesalite, "ministack": ministack, "lmdb": lmdb}
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or PEERS:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "peers", nargs="*", metavar="PEER", help=f"of {', '.join(PEERS)}; all if none is named"
+    )
+    chosen = parser.parse_args().peers
+    if unknown := [name for name in chosen if name not in PEERS]:
+        parser.error(f"there is no peer {unknown[0]!r}; there are {', '.join(PEERS)}")
+    for name in chosen or PEERS:
         PEERS[name]()
         print(f"{name}: installed")
