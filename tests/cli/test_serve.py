@@ -110,6 +110,26 @@ def test_disk_durability_accounts_and_regions_reach_new_streams(headrace):
     assert not Path(ready["directory"]).exists()
 
 
+def test_a_ready_file_that_cannot_be_written_is_refused_before_anything_is_opened(headrace):
+    for path, reason in (("none/ready", "there is no directory none"), (".", ". is a directory")):
+        code, _, err = headrace.run("serve", "data", "--port", "0", "--ready-file", path)
+        assert code == 2 and f"--ready-file: {reason}" in err and "name a file" in err, err
+        assert not (headrace.directory / "data").exists()
+
+
+def test_the_ready_file_of_a_killed_server_is_not_taken_for_one_of_the_next(headrace):
+    process, ready = headrace.serve("data")
+    assert ready["pid"] == process.pid
+    process.kill()
+    process.communicate()
+    left = headrace.directory / "ready-0.json"
+    assert left.exists()
+    (headrace.directory / "blocked").write_text("not the directory of a store")
+    code, _, err = headrace.run("serve", "blocked", "--port", "0", "--ready-file", str(left))
+    assert code != 0 and "blocked" in err
+    assert not left.exists()
+
+
 def test_metrics_count_operations_by_outcome(headrace):
     process, ready = headrace.serve("--ephemeral", "--init", "s")
     client = kinesis(ready["url"])

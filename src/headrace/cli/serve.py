@@ -164,12 +164,12 @@ def serve_directory(
     from headrace.log import Log
     from headrace.server.app import Site, serve
 
+    ready_file = ready_path(arguments.ready_file)
     try:
         log = Log.open(directory, max_bytes=config.store.max_bytes)
     except LockedByOther as error:
         hint = f"stop that process, or use --store {directory} with put, tail, streams and sql beside it"
         raise LockedByOther(error.message, hint=hint) from None
-    ready_file = Path(arguments.ready_file) if arguments.ready_file else None
     closing: Callable[[], None] = log.close
     try:
         site = Site(log, config)
@@ -197,6 +197,25 @@ def serve_directory(
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
         closing()
+
+
+def ready_path(text: str | None) -> Path | None:
+    """Where the ready file will stand. One that a killed server left there is removed: it tells of nobody."""
+    if not text:
+        return None
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        problem = f"{path} is a directory" if path.is_dir() else f"there is no directory {path.parent}"
+        raise ConfigurationError(
+            f"--ready-file: {problem}", hint="name a file in a directory that exists and may be written"
+        )
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as problem:
+        raise ConfigurationError(
+            f"--ready-file {path}: {problem.strerror}", hint="name a file that may be replaced"
+        ) from None
+    return path
 
 
 def handle_signals(stop: asyncio.Event) -> None:
