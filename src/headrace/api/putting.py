@@ -162,6 +162,8 @@ class DirectPutter:
     def _attempt(self, entries: Entries, wait: bool) -> Outcome:
         """Try once."""
         router, offsets, failures = self._inner.append_parts(entries)
+        # Before the commit: the entries are in the processor's cache now, and not after a sleep in the kernel.
+        places: Places = (entries.shards(router), entries.indexes, entries.arrivals)
         if wait:
             for lane, ticket in offsets:
                 try:
@@ -169,7 +171,6 @@ class DirectPutter:
                 except Error as error:
                     failures = failures or {}
                     failures[self._inner.lanes.index(lane)] = error
-        places: Places = (entries.shards(router), entries.indexes, entries.arrivals)
         tickets: Tickets = [] if wait else [(lane, ticket, _ALL) for lane, ticket in offsets]
         if not failures:
             return tickets, places, None
