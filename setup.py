@@ -30,6 +30,7 @@ MODULES: dict[str, list[str]] = {
     "headrace.core._columns": ["json_columns", "json_values"],
     "headrace.core._entries": ["md5", "route"],
     "headrace.core._entry_parts": [],
+    "headrace.core._frame_batch": [],
     "headrace.core._frame_source": [],
     "headrace.core._frame_table": ["frame_table"],
     "headrace.core._frames": ["crc32c", "frame", "ring"],

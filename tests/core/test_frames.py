@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from headrace.core import _frames
+from headrace.core import _frame_batch, _frames
 from headrace.core._entries import Entries, Router
 from headrace.core._frame_source import FrameSource
 from headrace.core._frame_table import FrameTable
@@ -178,7 +178,7 @@ def test_decoding_gives_the_records_within_the_bounds(rows, index, count, size):
     rows = [(1, key, data) for _, key, data in rows]
     writer.group(rows[:5], 100)
     writer.group(rows[5:], 50)
-    batch = _frames.decode_frames(writer.data, SALT, index, count, size, 10)
+    batch = _frame_batch.decode_frames(writer.data, SALT, index, count, size, 10)
     expected, total = [], 0
     for number, (_, key, data) in enumerate(rows):
         total += (len(key.encode()) + len(data)) * (number >= index)
@@ -188,13 +188,13 @@ def test_decoding_gives_the_records_within_the_bounds(rows, index, count, size):
     found = zip(batch.ordinals.tolist(), batch.keys, batch.data, arrivals, batch.shards.tolist(), strict=True)
     assert list(found) == expected
     with pytest.raises(ValueError, match="another shard"):
-        _frames.decode_frames(writer.data, SALT, index, count, size, 20)
+        _frame_batch.decode_frames(writer.data, SALT, index, count, size, 20)
     for at in range(0, len(writer.data), 7):
         changed = bytearray(writer.data)
         changed[at] ^= 0x10
         if model.walk(bytes(changed), SALT, CHAIN)[3] not in ("ok", "broken chain"):
             with pytest.raises(ValueError, match="at byte"):
-                _frames.decode_frames(bytes(changed), SALT, index, count, size)
+                _frame_batch.decode_frames(bytes(changed), SALT, index, count, size)
 
 
 class TailMachine(RuleBasedStateMachine):

@@ -17,7 +17,7 @@ import os
 from headrace.core._frame_table cimport FrameTable, hr_frame_run
 from headrace.core._frames cimport Tail, read_run, ring_place
 
-from headrace.core._frames import decode_frames
+from headrace.core._frame_batch import decode_frames
 
 cdef extern from *:
     """

@@ -6,7 +6,6 @@ from typing import Any, final
 
 from typing_extensions import Buffer
 
-from headrace.core._batch import RecordBatch
 from headrace.core._entries import Entries, Router
 from headrace.core._frame_table import FrameTable
 from headrace.core._states import ShardStates
@@ -102,6 +101,3 @@ def load_frames(
 def read_header(data: Buffer, at: int, salt: int) -> dict[str, int] | None: ...
 def search_frame(data: Buffer, start: int, salt: int) -> int | None: ...
 def read_runs(file: int, runs: Sequence[tuple[int, int]]) -> bytes: ...
-def decode_frames(
-    data: bytes, salt: int, index: int, max_records: int, max_bytes: int, shard: int | None = None
-) -> RecordBatch: ...

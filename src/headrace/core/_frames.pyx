@@ -4,8 +4,7 @@
 
 Cost of an append, a record: one pass over the entry (64 bytes, in cache) to measure, one copy of its key
 and data into the ring, one read of the same bytes for the checksum; no allocation and no Python object.
-A write is one pwrite of everything framed since the last one. Reading costs one copy out of the ring or
-the page cache, one checksum, and 40 bytes of arrays a record.
+A write is one pwrite of everything framed since the last one.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -20,19 +19,10 @@ from posix.types cimport off_t
 
 import os
 
-import numpy as np
-
-cimport numpy as cnp
-
-from headrace.core._batch cimport RecordBatch, batch_array, batch_over
 from headrace.core._entries cimport Entries, Router, hr_entry
 from headrace.core._frame_table cimport FrameTable, hr_frame_run
 from headrace.core._states cimport ShardStates, shard_state
 from headrace.core._simd cimport hr_simd, hr_simd_detect, hr_simd_processor, simd_level
-
-from headrace.core._batch import RecordBatch as _RecordBatch
-
-cnp.import_array()
 
 cdef extern from "unistd.h" nogil:
     ssize_t pwrite(int file, const void *source, size_t size, off_t offset)
@@ -639,87 +629,3 @@ def read_runs(int file, runs):
             raise OSError(problem, os.strerror(problem))
         at += run.size
     return data
-
-
-def decode_frames(bytes data, uint32_t salt, uint64_t index, Py_ssize_t max_records, Py_ssize_t max_bytes,
-                  shard=None):
-    """The records of the frames in `data`, from `index` on, as a RecordBatch that owns `data`.
-
-    Every checksum is verified. Stops before the record that would exceed max_records or max_bytes (data and
-    keys), but takes at least one. ValueError names the first bad frame's place. With `shard`, frames of
-    another shard are an error. Cost: one checksum pass, one pass over the rows.
-    """
-    cdef const uint8_t *base = <const uint8_t *>PyBytes_AS_STRING(data)
-    cdef size_t size = len(data)
-    cdef size_t at = 0
-    cdef Py_ssize_t count = 0
-    cdef hr_frame_header header
-    cdef hr_frame_state state = HR_FRAME_OK
-    cdef bint any_shard = shard is None
-    cdef uint32_t only = 0 if any_shard else shard
-    cdef bint stray = False
-    with nogil:
-        while at < size:
-            state = check_frame(base + at, size - at, salt, &header)
-            stray = not any_shard and header.shard != only
-            if state != HR_FRAME_OK or stray:
-                break
-            count += header.count
-            at += hr_frame_stride(header.body_size)
-    if state != HR_FRAME_OK or stray:
-        raise ValueError(f"{'frame of another shard' if stray else STATE_NAMES[<int>state]} at byte {at} of what was read")
-    return _decode(data, base, size, count, index, max_records, max_bytes)
-
-
-cdef object _decode(bytes data, const uint8_t *base, size_t size, Py_ssize_t count, uint64_t index,
-                    Py_ssize_t max_records, Py_ssize_t max_bytes):
-    """Fill the arrays; every frame was checked."""
-    cdef hr_frame_columns columns
-    cdef hr_frame_header header
-    cdef size_t at = 0
-    cdef Py_ssize_t filled = 0
-    cdef Py_ssize_t wanted
-    cdef uint32_t skip, take
-    if count > max_records:
-        count = max_records
-    offsets = batch_array(count, cnp.NPY_INT64)
-    lengths = batch_array(count, cnp.NPY_UINT32)
-    key_offsets = batch_array(count, cnp.NPY_INT64)
-    key_lengths = batch_array(count, cnp.NPY_UINT32)
-    ordinals = batch_array(count, cnp.NPY_UINT64)
-    arrivals = batch_array(count, cnp.NPY_INT64)
-    shards = batch_array(count, cnp.NPY_UINT32)
-    columns.offset = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>offsets)
-    columns.length = <uint32_t *>cnp.PyArray_DATA(<cnp.ndarray>lengths)
-    columns.key_offset = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>key_offsets)
-    columns.key_length = <uint32_t *>cnp.PyArray_DATA(<cnp.ndarray>key_lengths)
-    columns.ordinal = <uint64_t *>cnp.PyArray_DATA(<cnp.ndarray>ordinals)
-    columns.arrival_ms = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>arrivals)
-    columns.shard = <uint32_t *>cnp.PyArray_DATA(<cnp.ndarray>shards)
-    with nogil:
-        while at < size and filled < max_records:
-            memcpy(&header, base + at, HR_FRAME_HEADER_SIZE)
-            if header.kind == HR_KIND_RECORDS and header.first_index + header.count > index:
-                skip = <uint32_t>(index - header.first_index) if index > header.first_index else 0
-                take = header.count - skip
-                if filled + <Py_ssize_t>take > max_records:
-                    take = <uint32_t>(max_records - filled)
-                hr_frame_columns_fill(base, at, &header, skip, take, &columns, filled)
-                filled += take
-            at += hr_frame_stride(header.body_size)
-        wanted = _within(&columns, filled, max_bytes)
-    if wanted < count:
-        return _RecordBatch(data, offsets[:wanted], lengths[:wanted], key_offsets[:wanted], key_lengths[:wanted],
-                            ordinals[:wanted], arrivals[:wanted], shards[:wanted])
-    return batch_over(data, offsets, lengths, key_offsets, key_lengths, ordinals, arrivals, shards)
-
-
-cdef Py_ssize_t _within(const hr_frame_columns *columns, Py_ssize_t count, Py_ssize_t max_bytes) noexcept nogil:
-    """How many of the first records keep within max_bytes of data and keys; at least one."""
-    cdef Py_ssize_t i
-    cdef int64_t total = 0
-    for i in range(count):
-        total += columns.length[i] + columns.key_length[i]
-        if total > max_bytes and i > 0:
-            return i
-    return count

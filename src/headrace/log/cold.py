@@ -54,7 +54,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headrace.core import _frames
+from headrace.core import _frame_batch, _frames
 from headrace.core._frame_source import FrameSource
 from headrace.core._states import ShardStates
 from headrace.disk import Disk, read_all, write_all
@@ -200,7 +200,7 @@ def _write_blocks(
     for start, stop in _block_ranges(source["stride"]):
         data = _frames.read_runs(raw.file, _runs(source[start:stop]))
         try:
-            _frames.decode_frames(data, raw.salt, 0, 1, 1)  # every checksum, before the raw file goes
+            _frame_batch.decode_frames(data, raw.salt, 0, 1, 1)  # every checksum, before the raw file goes
         except ValueError as problem:
             raise Corrupt(f"{raw.path}: {problem}", hint="headrace verify shows what can be read") from None
         strides = source["stride"][start:stop].astype(np.int64)
@@ -440,7 +440,7 @@ class ColdSegment:
             try:
                 data = self._block(number)
                 self._cache.clear()
-                _frames.decode_frames(data, self.salt, 0, 1, 1)
+                _frame_batch.decode_frames(data, self.salt, 0, 1, 1)
             except Corrupt as problem:
                 yield problem.message
             except ValueError as problem:
