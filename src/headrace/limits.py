@@ -59,7 +59,10 @@ segment_ahead_s = 2  # the next file of a `disk` lane is made this long before i
 compression_intake_max = 128 * MIB  # a second; a `disk` lane that takes in more is compressed later
 ring_size_first = 2 * MIB
 ring_size_direct = 4 * MIB  # of a lane whose large groups come while one is being written
-direct_write_least = 128 * KIB  # a `disk` lane writes that much and more past the page cache
+direct_write_least = 128 * KIB  # a `disk` lane writes that much and more past the page cache…
+direct_speed_min = (
+    500 * MIB
+)  # …where the device takes so much a second; else the copy is not what a write waits for
 group_size_max = 1 * GIB  # of one lane; offsets within a segment are 32 bits wide
 disk_free_least = 64 * MIB  # kept free of records, so that deletes, positions and compression go on
 disk_free_urgent = 1 * MIB  # below it, these draw on the ballast

@@ -117,16 +117,18 @@ def test_a_ready_file_that_cannot_be_written_is_refused_before_anything_is_opene
         assert not (headrace.directory / "data").exists()
 
 
-def test_the_ready_file_of_a_killed_server_is_not_taken_for_one_of_the_next(headrace):
-    process, ready = headrace.serve("data")
-    assert ready["pid"] == process.pid
+def test_the_ready_file_of_a_killed_server_is_removed_and_that_of_a_running_one_is_not(headrace):
+    process, _ = headrace.serve("data")
+    left = headrace.directory / "ready-0.json"
+    again = ("serve", "data", "--port", "0", "--ready-file", str(left))
+    code, _, err = headrace.run(*again)
+    assert code == 4 and "stop that process" in err, err
+    assert json.loads(left.read_text())["pid"] == process.pid
     process.kill()
     process.communicate()
-    left = headrace.directory / "ready-0.json"
     assert left.exists()
-    (headrace.directory / "blocked").write_text("not the directory of a store")
-    code, _, err = headrace.run("serve", "blocked", "--port", "0", "--ready-file", str(left))
-    assert code != 0 and "blocked" in err
+    code, _, err = headrace.run(*again, "--init", "not/a/name")
+    assert code != 0, err
     assert not left.exists()
 
 

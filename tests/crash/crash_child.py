@@ -51,7 +51,7 @@ def small_segments() -> None:
     """So that rolls, seals, cold files and drops happen within a second."""
     limits.segment_size_first = limits.segment_size_max = 48 << 10
     limits.segment_idle_ns = 200_000_000
-    limits.direct_write_least = 2 << 10
+    limits.direct_write_least, limits.direct_speed_min = 2 << 10, 0
 
 
 def put(stream, records: list[tuple[str, str]], lock: threading.Lock) -> None:

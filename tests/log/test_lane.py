@@ -108,6 +108,7 @@ def test_large_and_small_groups_of_many_threads_go_past_and_through_the_page_cac
     monkeypatch.setattr(limits, "ring_size_first", 64 << 10)
     monkeypatch.setattr(limits, "ring_size_direct", 256 << 10)
     monkeypatch.setattr(limits, "direct_write_least", 8 << 10)
+    monkeypatch.setattr(limits, "direct_speed_min", 0)
     lane, router = log.create_lane("disk"), router_of(2)
     sizes, rings, direct = (10, 300, 5_000, 30_000), set(), 0
 

@@ -34,6 +34,8 @@ class FakeLane:
         self.gate = threading.Event()
         self.gate.set()
         self.failures: list[tuple[int, int]] = []
+        self.write_may_wait = False
+        self.writers: set[str] = set()  # names of threads
 
     def append(self) -> int:
         self.appended += 1
@@ -49,6 +51,7 @@ class FakeLane:
 
     def write(self) -> int:
         self.writes += 1
+        self.writers.add(threading.current_thread().name)
         if self.fail_write:
             self.failures.append((self.written, self.appended))
             self.written = self.appended
@@ -70,6 +73,8 @@ class FakeLane:
         return target
 
     def commit(self, ticket: int) -> None:
+        if self.written < ticket:
+            self.write()
         self.sync()
 
 

@@ -448,6 +448,17 @@ def test_what_comes_in_one_turn_shares_one_write(served, client):
     assert served.service.lane.writes <= 3
 
 
+@pytest.mark.parametrize("may_wait", [False, True])
+def test_a_write_that_may_wait_for_the_device_is_not_made_by_the_loop(served, may_wait):
+    lane = served.service.disk
+    lane.write_may_wait = may_wait
+    client = served.connect()
+    for body in (b"first", b"second"):
+        assert client.post("PutDisk", body).answer()[2] == body
+    assert (lane.writes, lane.syncs) == (2, 2)
+    assert all(name.startswith("headrace-sync") == may_wait for name in lane.writers), lane.writers
+
+
 def test_answers_of_a_disk_lane_wait_for_its_sync_and_hold_up_the_later_ones(served, client):
     lane = served.service.disk
     lane.gate.clear()

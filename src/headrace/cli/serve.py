@@ -170,6 +170,8 @@ def serve_directory(
     except LockedByOther as error:
         hint = f"stop that process, or use --store {directory} with put, tail, streams and sql beside it"
         raise LockedByOther(error.message, hint=hint) from None
+    if ready_file is not None:
+        ready_file.unlink(missing_ok=True)  # of a server that was killed
     closing: Callable[[], None] = log.close
     try:
         site = Site(log, config)
@@ -200,22 +202,21 @@ def serve_directory(
 
 
 def ready_path(text: str | None) -> Path | None:
-    """Where the ready file will stand. One that a killed server left there is removed: it tells of nobody."""
+    """Where the ready file will stand; ConfigurationError where none can."""
     if not text:
         return None
     path = Path(text)
-    if path.is_dir() or not path.parent.is_dir():
-        problem = f"{path} is a directory" if path.is_dir() else f"there is no directory {path.parent}"
-        raise ConfigurationError(
-            f"--ready-file: {problem}", hint="name a file in a directory that exists and may be written"
-        )
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as problem:
-        raise ConfigurationError(
-            f"--ready-file {path}: {problem.strerror}", hint="name a file that may be replaced"
-        ) from None
-    return path
+    if path.is_dir():
+        problem = f"{path} is a directory"
+    elif not path.parent.is_dir():
+        problem = f"there is no directory {path.parent}"
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        problem = f"{path.parent} may not be written"
+    else:
+        return path
+    raise ConfigurationError(
+        f"--ready-file: {problem}", hint="name a file in a directory that exists and may be written"
+    )
 
 
 def handle_signals(stop: asyncio.Event) -> None:

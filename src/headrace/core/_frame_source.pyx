@@ -95,7 +95,7 @@ cdef class FrameSource:
             self.hinted = at + 1
         while self.hinted < self.run_count and self.hinted <= at + RUNS_AHEAD:
             run = &self.runs[self.hinted]
-            if run.size:
+            if run.size and (self.tail is None or self.base + run.offset < self.tail.kept):
                 will_need(self.file, 4096 + <off_t>run.offset, <off_t>run.size)
             self.hinted += 1
 

@@ -89,8 +89,8 @@ cdef hr_simd SIMD
 
 cdef class Tail:
     cdef hr_ring ring
-    cdef uint64_t ring_turned
-    cdef bint ring_collapsed
+    cdef readonly bint ring_collapsed
+    cdef readonly bint ring_huge
     cdef readonly FrameTable table
     cdef readonly ShardStates states
     cdef readonly uint64_t base
@@ -111,6 +111,7 @@ cdef class Tail:
     cdef int64_t direct_speed_min
     cdef int direct_file
     cdef bint writing_block
+    cdef bint cold_block
     cdef uint64_t block_start
     cdef uint8_t *last_block
     cdef uint64_t _oldest(self) noexcept

@@ -10,7 +10,7 @@ A write is one pwrite of everything framed since the last one.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.errno cimport EINTR, EINVAL, EIO, errno
+from libc.errno cimport EDQUOT, EINTR, EIO, ENOSPC, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
@@ -59,7 +59,6 @@ cdef enum:
     PAGE_CACHE_OFFSET = 4096
     HELD = 2
     BLOCK = 4096            # of a direct write, in the file and in memory
-    DIRECT_SPEED_MIN = 500  # bytes a microsecond
 
 
 def crc32c(data, uint32_t seed=0, simd=None):
@@ -148,8 +147,8 @@ cdef class Tail:
     the page cache, which costs about a fifth of what a fast device takes for the bytes. It is made of whole
     blocks: what the first block held before is written again, as the page cache would do; the last one is
     filled up with zeroes, in a copy, since `append` may be at work behind it. Readers that are behind the ring
-    find the bytes on the device only. Where that is slower than DIRECT_SPEED_MIN, the copy is not what a write
-    waits for, and the segment goes on in the page cache.
+    find the bytes on the device only. Where that is slower than `speed_min`, the copy is not what a write waits
+    for, and the segment goes on in the page cache.
 
     The caller serialises `write` and everything that changes the segment; `append` holds the GIL
     throughout and may run while another thread is inside `write`.
@@ -181,6 +180,12 @@ cdef class Tail:
         """Bytes framed but not written."""
         return self.appended - self.written
 
+    @property
+    def may_wait(self):
+        """Whether the next write may wait for the device: it is a direct one, or follows one, whose last block
+        is not in the page cache."""
+        return self.cold_block or (self.direct_path is not None and self.appended - self.written >= self.direct_least)
+
     def start(self, int file, uint64_t base, uint64_t limit, uint32_t salt, uint32_t chain):
         """Begin a segment whose header stands in `file`; everything framed before must be written."""
         if self.appended != self.written:
@@ -193,14 +198,14 @@ cdef class Tail:
         self.chain = chain
         self.table = FrameTable()
 
-    def write_direct_from(self, path, uint64_t least, int64_t speed_min=DIRECT_SPEED_MIN):
+    def write_direct_from(self, path, uint64_t least, int64_t speed_min):
         """Write `least` bytes and more past the page cache, where the file system takes that, for as long as the
-        device takes speed_min bytes a microsecond. A sync is needed as after any other write.
+        device takes speed_min bytes a second. A sync is needed as after any other write.
 
         path: of the file, which is opened once more at the first such write. With a disk of the caller's (see
         __init__) the same blocks go to its pwrite.
         """
-        self.direct_path, self.direct_least, self.direct_speed_min = path, least, speed_min
+        self.direct_path, self.direct_least, self.direct_speed_min = path, least, speed_min // 1_000_000
 
     cdef uint64_t _oldest(self) noexcept:
         """The first byte that the ring may not lose: not written yet, or being written again with its block."""
@@ -223,15 +228,16 @@ cdef class Tail:
         cdef ssize_t done
         cdef off_t position = PAGE_CACHE_OFFSET + <off_t>(begin - self.base)
         cdef int64_t took = 0
-        if begin < self.kept:  # the ring has gone round since
-            return 0
         if self.direct_file < 0 and self.disk is None:
             try:
                 self.direct_file = os.open(self.direct_path, os.O_WRONLY | os.O_CLOEXEC | os.O_DIRECT)
-            except OSError:
+            except (OSError, AttributeError):
                 return self._no_direct()
         if self.last_block == NULL and posix_memalign(<void **>&self.last_block, BLOCK, BLOCK):
             self.last_block = NULL
+            return 0
+        # From this look on the GIL is kept until `append` knows of the block (it may have come during the open).
+        if begin < self.kept:  # the ring has gone round since
             return 0
         memcpy(self.last_block, ring_place(self, begin + whole), rest)
         memset(self.last_block + rest, 0, BLOCK - rest)
@@ -245,9 +251,10 @@ cdef class Tail:
         if done < 0:
             if errno == EINTR:
                 return 1
-            if errno == EINVAL:  # blocks of another size, or none at all
+            if errno not in (EIO, ENOSPC, EDQUOT):  # blocks of another size, no memory to pin, a sandbox, …
                 return self._no_direct()
             raise OSError(errno, os.strerror(errno))
+        self.cold_block = True
         if begin + done <= self.written:
             return self._no_direct()
         self.written = min(end, begin + <uint64_t>done)
@@ -290,27 +297,27 @@ cdef class Tail:
                 memcpy(hr_ring_at(&larger, self.written - self.base), ring_place(self, self.written), pending)
         hr_ring_close(&self.ring)
         self.ring = larger
-        self.ring_collapsed = False
-        self.ring_turned = self.base - self.appended  # so that what the segment adds counts from here
+        self.ring_collapsed = self.ring_huge = False
         self.kept = self.written
 
     def take_ring(self, Tail other not None):
         """Go on in the ring of a tail that takes nothing any more and has handed everything to its file: its
         pages are there and warm. The other keeps nothing for readers, who find it in the file.
 
-        Once, when all of its pages were used, the ring is put on huge pages: some milliseconds.
+        Once, when the other has used all of its pages, the ring is put on huge pages: some milliseconds.
         """
+        cdef int problem
         if not other.closed or other.appended != other.written or self.ring.base != NULL:
             raise RuntimeError(f"a ring is taken from a tail that still holds {other.appended - other.written} bytes")
         self.ring = other.ring
         memset(&other.ring, 0, sizeof(other.ring))
         other.kept = other.appended
-        self.ring_turned = other.ring_turned + other.appended - other.base
-        self.ring_collapsed = other.ring_collapsed
-        if not self.ring_collapsed and self.ring_turned > self.ring.capacity:
+        self.ring_collapsed, self.ring_huge = other.ring_collapsed, other.ring_huge
+        if not self.ring_collapsed and other.appended - other.base > self.ring.capacity:
             self.ring_collapsed = True
             with nogil:
-                hr_ring_collapse(&self.ring)  # a machine without huge pages is only slower
+                problem = hr_ring_collapse(&self.ring)
+            self.ring_huge = problem == 0  # a machine without huge pages is only slower
 
     def discard(self):
         """Forget what was framed but not written, after a failed write; the states must be set anew."""
@@ -497,7 +504,8 @@ cdef class Tail:
             position = PAGE_CACHE_OFFSET + <off_t>(self.written - self.base)
             if self.disk is not None:
                 done = self.disk.pwrite(file, PyMemoryView_FromMemory(<char *>source, size, PyBUF_READ), position)
-            elif size > RELEASE_SIZE:
+            elif size > RELEASE_SIZE or self.cold_block:
+                self.cold_block = False
                 with nogil:
                     done = pwrite(file, source, size, position)
             else:

@@ -14,13 +14,14 @@ one pwrite, one release store, one call for each subscriber.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from headrace import limits
 from headrace.core import _entry_parts, _frames
 from headrace.core._entries import Entries, Router
 from headrace.core._frames import Tail
-from headrace.errors import Error, Fenced, InvalidArgument
+from headrace.errors import Error, Fenced, InvalidArgument, StorageError
 from headrace.log.failpoints import reach
 from headrace.log.lane_segments import LaneSegments, SyncFlight
 from headrace.log.segment import encode_position
@@ -127,7 +128,8 @@ class Lane(LaneSegments):
             and tail.direct_path is not None
             and need < tail.ring_size < limits.ring_size_direct
         ):
-            need = min(2 * tail.ring_size, limits.ring_size_direct)
+            with contextlib.suppress(StorageError):  # no memory: there is room now without it
+                self._grow(tail, min(2 * tail.ring_size, limits.ring_size_direct))
         if tail is not None and need > tail.ring_size:
             size = max(tail.ring_size, limits.ring_size_first)
             while size < need:
@@ -255,6 +257,12 @@ class Lane(LaneSegments):
         return self.visible + self._shift
 
     @property
+    def write_may_wait(self) -> bool:
+        """Whether the next write may have to wait for the device."""
+        tail = self._tail
+        return tail is not None and tail.may_wait
+
+    @property
     def has_failed(self) -> bool:
         """Whether `outcome` has anything to say of any ticket."""
         return bool(self._failures)
@@ -301,40 +309,43 @@ class Lane(LaneSegments):
     def _sync(self, ticket: int | None) -> int:
         """The same, for the group of `ticket` at least, which is written first; the sync of somebody else may
         have covered it. While somebody syncs, what is framed goes to the file already."""
-        if not self._sync_lock.acquire(blocking=False):
-            if ticket is not None:
-                self.write()
-            self._sync_lock.acquire()
-        try:
+        if ticket is not None and self._sync_lock.locked():
+            self.write()
+        with self._sync_lock:
             if ticket is not None and self.visible + self._shift >= ticket:
                 return ticket
-            with self._write_lock:
-                if ticket is not None:
-                    self._write_pending()
-                tail, segment = self._tail, self._active  # the segment keeps its file open
-                if tail is None or segment is None:
-                    return self.visible + self._shift
-                target, named = tail.written, self._unnamed
-                flight = self._flight = SyncFlight(tail) if target > tail.synced else None
-            if flight is not None:
-                reach("sync.before")
-                try:
-                    self._sync_files(segment.file, named)
-                except OSError as problem:
-                    flight.error = problem
-                finally:
-                    flight.landed.release()
-                reach("sync.after")
+            flight: SyncFlight | None = None
+            try:
                 with self._write_lock:
-                    self._flight = None
-                    if tail is self._tail:
-                        if flight.error is not None:
-                            self._fence(flight.error)
-                        self._settled(tail, target)
-                    # Else the segment was ended meanwhile, with a sync of its own or as failed.
+                    if ticket is not None:
+                        self._write_pending()
+                    tail, segment = self._tail, self._active  # the segment keeps its file open
+                    if tail is None or segment is None:
+                        return self.visible + self._shift
+                    target, named = tail.written, self._unnamed
+                    if target > tail.synced:
+                        flight = self._flight = SyncFlight(tail)
+                if flight is None:
+                    return target + self._shift
+                reach("sync.before")
+                self._sync_files(segment.file, named)
+                flight.done = True
+            except OSError as problem:
+                if flight is None:
+                    raise
+                flight.error = problem
+            finally:  # also where a Ctrl-C ends it: whoever waits then syncs by itself
+                if flight is not None:
+                    flight.landed.release()
+            reach("sync.after")
+            with self._write_lock:
+                self._flight = None
+                if flight.tail is self._tail:
+                    if flight.error is not None:
+                        self._fence(flight.error)
+                    self._settled(flight.tail, target)
+                # Else the segment was ended meanwhile, with a sync of its own or as failed.
             return target + self._shift
-        finally:
-            self._sync_lock.release()
 
     def on_visible(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each publication, from the thread that published; returns how to stop."""

@@ -54,13 +54,14 @@ class SyncFlight:
     """A sync that runs without the lane's lock. The system tells an error of a file to whoever asks first,
     and to nobody else: who ends the segment meanwhile takes this answer, not one of its own."""
 
-    __slots__ = ("error", "landed", "tail", "target")
+    __slots__ = ("done", "error", "landed", "tail", "target")
 
     def __init__(self, tail: Tail) -> None:
         self.tail = tail  # of the segment
         self.target = tail.written  # lane offset up to which it brings the segment to the device
         self.landed = threading.Lock()  # held until it is over
         self.landed.acquire()
+        self.done = False  # the device has it all; neither this nor an error where a Ctrl-C came
         self.error: OSError | None = None
 
 
@@ -165,7 +166,7 @@ class LaneSegments(LaneBounds):
             tail.append_body(_frames.KIND_SNAPSHOT, 0, snapshot)
             tail.write()
             if self.needs_sync and (hasattr(os, "O_DIRECT") or not log.disk.native):
-                tail.write_direct_from(path, limits.direct_write_least)
+                tail.write_direct_from(path, limits.direct_write_least, limits.direct_speed_min)
         except OSError as problem:
             if file >= 0:
                 log.disk.close(file)
@@ -287,8 +288,8 @@ class LaneSegments(LaneBounds):
                 pass
             if flight.error is not None:
                 raise flight.error
-            if flight.target < end:
-                self._sync_files(tail.file, False)
+            if not flight.done or flight.target < end:
+                self._sync_files(tail.file, self._unnamed and not flight.done)
         self._settled(tail, end)
 
     def _sync_files(self, file: int, named: bool) -> None:
@@ -434,12 +435,16 @@ class LaneSegments(LaneBounds):
 
     def _zero(self, active: RawSegment, cut: int, framed: int) -> None:
         """Zero what a failed write may have left: all that it was handed, for the system may have taken more than
-        it told. From the back: if we are killed meanwhile, what is left is a beginning, never a hole before frames."""
+        it told. From the back: if we are killed meanwhile, what is left is a beginning and no hole before frames, unless
+        the device itself took a later part of a direct write and not an earlier one. In a `disk` lane it is synced, so
+        that a loss of power does not bring back what was called failed."""
         step, start = 1 << 20, HEADER_SIZE + cut - active.base
         there = self._log.disk.size(active.path) - start  # the file does not grow: there may be no room
         torn = min(framed + _frames.HEADER_SIZE, there)
         for offset in reversed(range(0, torn, step)):
             write_all(self._log.disk, active.file, bytes(min(torn - offset, step)), start + offset)
+        if self.needs_sync:
+            self._log.disk.sync(active.file)
 
     def _note_failure(self, low: int, high: int, error: Error) -> None:
         """Remember which tickets failed. When there are too many failures, the oldest are joined, so that a

@@ -3,8 +3,9 @@
 """The committer: one write a lane for each turn of the loop, and answers when the lane's promise holds.
 
 Everything that the connections appended while the loop handled one round of sockets is written by one
-`lane.write()`. A `process` lane has then kept its promise; for a `disk` lane `lane.sync()` runs in a
-thread, one at a time a lane, and what arrives meanwhile shares the next one. A failed write or sync is
+`lane.write()`. A `process` lane has then kept its promise; for a `disk` lane `lane.commit()` runs in a
+thread, one at a time a lane, and what arrives meanwhile shares the next one; a write that may wait for the
+device is left to it, too. A failed write or sync is
 answered as InternalFailure to exactly the requests it carried: nothing is acknowledged that is not so.
 
 Cost: a request adds two list entries; a turn adds one callback and one call a lane.
@@ -103,8 +104,9 @@ cdef class Committer:
         cdef Py_ssize_t fresh, keep
         error = None
         try:
-            queue.lane.write()
-            self.writes += 1
+            if not (queue.needs_sync and queue.lane.write_may_wait):
+                queue.lane.write()
+                self.writes += 1
         except Exception as problem:
             error = problem
         fresh = len(queue.fresh_slots)
@@ -133,16 +135,13 @@ cdef class Committer:
         return 0
 
     cdef int work(self, LaneQueue queue) except -1:
-        """Start a sync in a thread, unless one runs; for a lane that another thread holds, a commit."""
+        """Start a commit of all that waits in a thread, unless one runs."""
         if queue.working:
             return 0
         if self.executor is None:
             self.executor = self.executor_factory()
         queue.working = True
-        if queue.needs_sync:
-            future = self.executor.submit(queue.lane.sync)
-        else:
-            future = self.executor.submit(queue.lane.commit, queue.offsets[len(queue.offsets) - 1])
+        future = self.executor.submit(queue.lane.commit, queue.offsets[len(queue.offsets) - 1])
         future.add_done_callback(lambda done: self.loop.call_soon_threadsafe(self.worked, queue, done))
         return 0
 
