@@ -41,8 +41,8 @@ def disk(parent: Path, options: Options) -> Run:
     block again and again, which stays in the processor's cache, from C. The log: it has the time in which the
     load writes down its ledger, not counted for a single putter but counted for several; and compression of a
     `disk` stream waits while it takes in more than 128 MiB a second (log/maintenance.py), so it is not in
-    these figures: it is paid for when the stream comes to rest. Both files were written once before the clock
-    starts and are in the page cache.
+    these figures: it is paid for when the stream comes to rest. All files were written once before the clock
+    starts. The yardstick's is in the page cache, through which it goes; the log's large writes go past it.
     """
     run = Run({})
     for records in BATCHES:
