@@ -50,6 +50,20 @@ def test_what_is_to_run_runs_and_what_is_stopped_or_deleted_stops(store):
     assert keeper.queries == {}
 
 
+def test_another_query_of_the_same_name_takes_the_place_of_one_that_was_deleted(store):
+    keeper, catalogue = SqlKeeper(store.inner), store.inner.log.catalogue
+    register(store, "one")
+    keeper._look()
+    before = keeper.queries["one"]
+    keeper._look()
+    assert keeper.queries["one"] is before
+    applications.delete(catalogue, "one")
+    register(store, "one", "SELECT a AS b FROM s")
+    keeper._look()
+    assert not before.running
+    assert keeper.queries["one"].text == "SELECT a AS b FROM s" and keeper.queries["one"].running
+
+
 @pytest.fixture
 def held(monkeypatch) -> threading.Event:
     """Queries stop just before they look at their entry in the catalogue, until this is set."""

@@ -55,11 +55,13 @@ class SqlKeeper:
 
     def _look(self) -> None:
         """Start what is new, start again what failed, stop what was deleted or stopped."""
-        wanted = {
-            known.name: known for known in applications.everything(self.streams.log.catalogue) if known.run
-        }
+        wanted = {each.name: each for each in applications.everything(self.streams.log.catalogue) if each.run}
         for name, query in list(self.queries.items()):
-            if name not in wanted or not query.running:
+            known = wanted.get(name)
+            if known is None or not query.is_of(known):
+                self._halt(name)
+                self._pauses.pop(name, None)  # what comes under this name has not failed yet
+            elif not query.running:
                 self._halt(name)
         now = self.streams.clock.monotonic_ns() / 1e9
         for name, application in wanted.items():

@@ -212,6 +212,10 @@ class Query:
         """Before start(): the query goes on under this entry of the catalogue, and does not write it."""
         self._application = application
 
+    def is_of(self, application: applications.Application) -> bool:
+        """Whether it was resumed from this entry, and not from one of the same name that was deleted since."""
+        return self._application is not None and self._application.id == application.id
+
     def start(self) -> Query:
         """Run in a thread of its own. Needs into(), or INSERT INTO an existing stream.
 
