@@ -58,7 +58,7 @@ segment_idle_ns = 60 * 1_000_000_000
 segment_ahead_s = 2  # the next file of a `disk` lane is made this long before it may be wanted
 compression_intake_max = 128 * MIB  # a second; a `disk` lane that takes in more is compressed later
 ring_size_first = 2 * MIB
-ring_size_direct = 4 * MIB  # of a lane whose large groups come while one is being written
+ring_size_direct = 32 * MIB  # of a `disk` lane that large groups keep busy
 direct_write_least = 128 * KIB  # a `disk` lane writes that much and more past the page cache…
 direct_speed_min = (
     500 * MIB

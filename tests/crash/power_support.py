@@ -128,11 +128,7 @@ class Life:
             self.work(log)
         except PowerCut:
             pass
-        if log is not None:
-            os.close(log._lock_file)
-            log.catalogue.close()
-            log.control.close()
-        disk.cut()
+        cut_power(log, disk)
         self.harm_control()
 
     def harm_control(self) -> None:
@@ -143,6 +139,15 @@ class Life:
                 path.unlink()
             elif choice < 0.2:
                 path.write_bytes(bytes(path.stat().st_size))
+
+
+def cut_power(log: Log | None, disk: SimulatedDisk) -> None:
+    """What was open is gone, without a word to anybody, and what was not synced perhaps with it."""
+    if log is not None:
+        os.close(log._lock_file)
+        log.catalogue.close()
+        log.control.close()
+    disk.cut()
 
 
 def small(monkeypatch):

@@ -7,13 +7,12 @@ Goal and method stand in power_support.py; two thousand cuts are in tests/long.
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
 from disk import PowerCut, SimulatedDisk
 from log_support import entries_of, read_shard, router_of
-from power_support import lose_power, small
+from power_support import cut_power, lose_power, small
 
 from headrace.log import Log
 
@@ -52,11 +51,7 @@ def test_a_cut_at_each_call_of_a_roll_loses_nothing_acknowledged(tmp_path, monke
                 done = True
             except PowerCut:
                 pass
-            if log is not None:
-                os.close(log._lock_file)
-                log.catalogue.close()
-                log.control.close()
-            disk.cut()
+            cut_power(log, disk)
             log = Log.open(directory, background=False)
             for lane_id in log.catalogue.lanes():
                 lane = log.lane(lane_id)

@@ -107,7 +107,7 @@ def _one_size(run: Run, directory: Path, options: Options, records: int) -> None
     puts = max(PUTTERS, BYTES_A_TURN // size // PUTTERS * PUTTERS)
     fills = -(-FILL_BYTES // (size * puts))
     plain_path = directory / "plain"
-    _prewrite(plain_path, size * puts * TURNS)
+    prewrite(plain_path, size * puts * TURNS)
     plan = embedded_plan(RECORD, records, seed=options.seed, count=2 * PUTTERS)
     plain_ms = Histogram()
     spent = {"plain": 0.0, "log": 0.0, "several": 0.0}
@@ -159,7 +159,7 @@ def _figures(
     }
 
 
-def _prewrite(path: Path, size: int) -> None:
+def prewrite(path: Path, size: int) -> None:
     """Make a file whose blocks are all allocated and written, on the device."""
     with path.open("wb") as file:
         block = os.urandom(1 << 20)

@@ -14,14 +14,13 @@ one pwrite, one release store, one call for each subscriber.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 
 from headrace import limits
 from headrace.core import _entry_parts, _frames
 from headrace.core._entries import Entries, Router
 from headrace.core._frames import Tail
-from headrace.errors import Error, Fenced, InvalidArgument, StorageError
+from headrace.errors import Error, Fenced, InvalidArgument
 from headrace.log.failpoints import reach
 from headrace.log.lane_segments import LaneSegments, SyncFlight
 from headrace.log.segment import encode_position
@@ -119,17 +118,9 @@ class Lane(LaneSegments):
                 self._make_room(need)
 
     def _make_room(self, need: int) -> None:
-        """Empty the ring into the file, and give it more bytes if the group is larger than all of it, or if
-        groups wait for room while a direct write is under way."""
+        """Empty the ring into the file, and give it more bytes if the group is larger than all of it."""
         self._write_pending()
         tail = self._tail
-        if (
-            tail is not None
-            and tail.direct_path is not None
-            and need < tail.ring_size < limits.ring_size_direct
-        ):
-            with contextlib.suppress(StorageError):  # no memory: there is room now without it
-                self._grow(tail, min(2 * tail.ring_size, limits.ring_size_direct))
         if tail is not None and need > tail.ring_size:
             size = max(tail.ring_size, limits.ring_size_first)
             while size < need:

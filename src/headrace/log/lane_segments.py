@@ -91,10 +91,21 @@ class LaneSegments(LaneBounds):
         self._rescue = False  # whether the active segment takes positions only
         self.last_append_ns = 0
 
-    @property
-    def _ring_size_kept(self) -> int:
-        """Rings up to this size go from segment to segment; larger ones were for a large group."""
-        return limits.ring_size_direct if self.needs_sync else limits.ring_size_first
+    def _give_ring(self, tail: Tail, least: int, before: Tail | None) -> None:
+        """A ring for a new segment: that of the segment before it where it fits, else a new one.
+
+        After a segment with more direct writes than its ring holds the lane gets a large one. The device has read
+        the ring's memory from elsewhere, and to write there again soon costs a miss for each line, four times the
+        time of framing (bench/disk_steps.py); a large ring has left the caches by then. Readers find more in it.
+        """
+        wanted = limits.ring_size_first
+        if before is not None and before.direct_bytes > before.ring_size:
+            wanted = limits.ring_size_direct
+        largest = limits.ring_size_direct if self.needs_sync else limits.ring_size_first
+        if before is not None and max(least, wanted) <= before.ring_size <= largest:
+            tail.take_ring(before)
+        else:
+            tail.grow(max(least, wanted))
 
     # ---------------------------------------------------------------- opening
 
@@ -159,10 +170,7 @@ class LaneSegments(LaneBounds):
             limit = base + _frames.HEADER_SIZE + len(snapshot) + 8 + size
             tail.start(file, base, limit, header.salt, header.chain)
             tail.synced = base if self.needs_sync else 0
-            if before is not None and len(snapshot) + 4096 < before.ring_size <= self._ring_size_kept:
-                tail.take_ring(before)
-            else:
-                tail.grow(max(limits.ring_size_first, len(snapshot) + 4096))
+            self._give_ring(tail, len(snapshot) + 4096, before)
             tail.append_body(_frames.KIND_SNAPSHOT, 0, snapshot)
             tail.write()
             if self.needs_sync and (hasattr(os, "O_DIRECT") or not log.disk.native):
