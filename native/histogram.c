@@ -50,13 +50,18 @@ void hr_histogram_record_ns(hr_histogram *histogram, uint64_t duration_ns)
 uint64_t hr_histogram_at_rank(const hr_histogram *histogram, uint64_t rank)
 {
     uint64_t seen = 0;
-    uint32_t index;
+    uint32_t index, last;
+    if (histogram->total == 0)
+        return 0;
     if (rank == 0)
         rank = 1;
-    for (index = 0; index < HR_HISTOGRAM_COUNTERS; index++) {
-        seen += histogram->counts[index];
-        if (seen >= rank)
-            return hr_histogram_highest_of(index);
+    last = hr_histogram_index(histogram->high);
+    if (rank < histogram->total) {
+        for (index = hr_histogram_index(histogram->low); index < last; index++) {
+            seen += histogram->counts[index];
+            if (seen >= rank)
+                return hr_histogram_highest_of(index);
+        }
     }
-    return histogram->total == 0 ? 0 : hr_histogram_highest_of(HR_HISTOGRAM_COUNTERS - 1u);
+    return hr_histogram_highest_of(last);
 }

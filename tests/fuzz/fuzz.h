@@ -23,6 +23,9 @@
         }                                                                                      \
     } while (0)
 
+/* Before a model: its branches are not worth an input of the corpus. */
+#define FUZZ_MODEL __attribute__((no_sanitize("coverage")))
+
 /* The levels this processor has: for (int simd = 0; simd <= FUZZ_SIMD_MAX; simd++). */
 #define FUZZ_SIMD_MAX ((int)hr_simd_processor())
 

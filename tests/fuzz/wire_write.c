@@ -12,28 +12,30 @@
 #define COUNT_MAX 8
 #define EDGE 0x5A
 
-/* The 188 bits of a sequence number as 6 words, lowest first, to decimal by long division. */
-static void model_sequence(char digits[HR_SEQUENCE_DIGITS], uint64_t created_s, uint32_t shard, uint64_t index,
-                           uint64_t arrival_s)
+/* The 188 bits of a sequence number as 6 words to decimal by long division. */
+FUZZ_MODEL static void model_sequence(char digits[HR_SEQUENCE_DIGITS], uint64_t created_s, uint32_t shard,
+                                      uint64_t index, uint64_t arrival_s)
 {
     char hex[48];
     snprintf(hex, sizeof hex, "2%09llx%01x%016llx00%09llx%08x2", (unsigned long long)created_s, shard & 0xF,
              (unsigned long long)index, (unsigned long long)arrival_s, shard);
     CHECK(strlen(hex) == 47);
-    uint8_t nibble[47];
-    for (int i = 0; i < 47; i++)
-        nibble[i] = (uint8_t)(hex[i] <= '9' ? hex[i] - '0' : hex[i] - 'a' + 10);
+    uint32_t word[6] = {0}; /* highest first */
+    for (int i = 0; i < 47; i++) {
+        const uint32_t nibble = (uint32_t)(hex[i] <= '9' ? hex[i] - '0' : hex[i] - 'a' + 10);
+        word[(i + 1) / 8] = word[(i + 1) / 8] << 4 | nibble;
+    }
     for (int place = HR_SEQUENCE_DIGITS - 1; place >= 0; place--) {
-        unsigned rest = 0;
-        for (int i = 0; i < 47; i++) {
-            rest = rest << 4 | nibble[i];
-            nibble[i] = (uint8_t)(rest / 10);
+        uint64_t rest = 0;
+        for (int i = 0; i < 6; i++) {
+            rest = rest << 32 | word[i];
+            word[i] = (uint32_t)(rest / 10);
             rest %= 10;
         }
         digits[place] = (char)('0' + rest);
     }
-    for (int i = 0; i < 47; i++)
-        CHECK(nibble[i] == 0);
+    for (int i = 0; i < 6; i++)
+        CHECK(word[i] == 0);
 }
 
 /* Find a literal in [*at, end) and stand behind it; what lies before is given as a span. */
