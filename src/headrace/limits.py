@@ -59,7 +59,7 @@ segment_ahead_s = 2  # the next file of a `disk` lane is made this long before i
 compression_intake_max = 128 * MIB  # a second; a `disk` lane that takes in more is compressed later
 ring_size_first = 2 * MIB
 ring_size_direct = 32 * MIB  # of a `disk` lane that large groups keep busy
-direct_write_least = 128 * KIB  # a `disk` lane writes that much and more past the page cache…
+direct_write_least = 64 * KIB  # a `disk` lane writes that much and more past the page cache…
 direct_speed_min = (
     500 * MIB
 )  # …where the device takes so much a second; else the copy is not what a write waits for

@@ -328,12 +328,10 @@ def test_direct_writes_leave_the_same_file_as_others_and_zeroes_up_to_the_block(
                     assert each.append_body(_frames.KIND_POSITION, 1, body) > 0
             assert tail.write() - base == twin.write() == len(memory.data)
             assert os.pread(file, len(memory.data), 4096) == memory.data
-        if tail.direct_bytes:
-            assert tail.direct_bytes % 4096 == 0
-        if tail.direct_path is not None and tail.direct_least == 1:  # the file system takes them
             rest = -len(memory.data) % 4096
-            assert tail.direct_bytes > 0
-            assert os.pread(file, rest, 4096 + len(memory.data)) == bytes(rest)
+            assert os.pread(file, rest + 1, 4096 + len(memory.data)) == bytes(rest) + b"\xa5"
+        if tail.direct_path is not None and tail.direct_least == 1:  # the file system takes them
+            assert tail.direct_bytes > 0 and tail.direct_bytes % 4096 == 0
         assert os.pread(file, 4096, 0) == b"\xa5" * 4096
         os.close(file)
 
@@ -432,6 +430,47 @@ def test_where_direct_writes_are_refused_the_page_cache_takes_them(tmp_path):
         os.pwrite(file, bytes(len(data)), 4096)
     os.close(reader)
     os.close(file)
+
+
+def test_small_writes_beside_direct_ones_are_of_whole_blocks_too():
+    """So that the system never has to read the rest of a block first."""
+
+    class Blocks(Memory):
+        def pwrite(self, file, data, position):
+            writes.append((position, len(data)))
+            return super().pwrite(file, data, position)
+
+    writes: list[tuple[int, int]] = []
+    tail = tail_over(Blocks())
+    tail.write_direct_from("unused", 10_000, 0)
+    for size in (100, 3000, 9000, 0, 20_000, 50):
+        tail.append_body(_frames.KIND_POSITION, 1, bytes(size))
+        begin = tail.written
+        assert tail.write() == tail.appended
+        (written,) = writes[-1:]
+        assert written == (
+            4096 + begin // 4096 * 4096,
+            -(-tail.written // 4096) * 4096 - begin // 4096 * 4096,
+        )
+    assert len(writes) == 6
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_device_is_slow_when_four_direct_writes_in_a_row_were(tmp_path, slow):
+    file = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    tail = Tail()
+    tail.start(file, 0, 1 << 24, SALT, CHAIN)
+    tail.grow(1 << 16)
+    tail.write_direct_from(tmp_path / "file", 1, (1 << 62) if slow else 0)
+    paths = []
+    for _ in range(6):
+        tail.append_body(_frames.KIND_POSITION, 1, bytes(5000))
+        paths.append(tail.direct_path is not None)
+        assert tail.write() == tail.appended
+    assert _frames.check_frames(os.pread(file, tail.written, 4096), 0, SALT, CHAIN)[0] == tail.written
+    os.close(file)
+    if tail.direct_bytes:  # the file system takes them
+        assert paths == [True] * 4 + [not slow] * 2
 
 
 def test_a_ring_that_is_put_on_huge_pages_goes_on(tmp_path):

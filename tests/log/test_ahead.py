@@ -8,7 +8,9 @@ still, so that the background's work is done where the test says.
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import mmap
 import os
 
 import pytest
@@ -129,6 +131,47 @@ def test_what_the_limit_drops_is_dropped_ahead_counted_once_and_its_file_used_ag
     assert len(files) <= 6
     fill(lane, router, 30, 1)
     assert "unlink" not in disk.calls and "create" not in disk.calls
+
+
+def cached_pages(path) -> int:
+    """Pages of a file that the page cache holds (mincore)."""
+    library = ctypes.CDLL(None, use_errno=True)
+    size = path.stat().st_size
+    pages = (ctypes.c_ubyte * -(-size // mmap.PAGESIZE))()
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), size) as mapped:
+        first = ctypes.c_char.from_buffer(mapped)
+        failed = library.mincore(ctypes.byref(first), ctypes.c_size_t(size), pages)
+        del first
+    assert not failed, os.strerror(ctypes.get_errno())
+    return sum(page & 1 for page in pages)
+
+
+@pytest.mark.parametrize("least", [8 << 10, 1 << 20])
+def test_a_file_leaves_the_page_cache_before_it_is_written_past_it(tmp_path, monkeypatch, least):
+    """What the cache holds of it would have to be found and dropped by each write, and is wanted by others."""
+    monkeypatch.setattr(limits, "segment_size_first", SEGMENT)
+    monkeypatch.setattr(limits, "segment_size_max", SEGMENT)
+    monkeypatch.setattr(limits, "direct_write_least", least)
+    monkeypatch.setattr(limits, "direct_speed_min", 0)
+    probe = tmp_path / "probe"
+    probe.write_bytes(bytes(SEGMENT))
+    os.sync()
+    log = Log.open(tmp_path / "log", clock=FrozenClock(1_700_000_000_000), background=False)
+    log.drop_cache(probe)
+    if cached_pages(probe):
+        pytest.skip("the file system keeps its files in memory")
+    lane, router = log.create_lane("disk"), router_of(1)
+    lane.set_limit(4 * SEGMENT, "drop_oldest")
+    for number in range(20):
+        fill(lane, router, number, 1)
+        assert texts(lane)[-1] == number  # read: through the cache where the ring is behind
+        log.maintenance.look_ahead()
+        ready = log.maintenance.ahead._ready.get(lane.id)
+        if number > 10 and ready is not None:
+            assert (cached_pages(ready.path) == 0) == lane.past_cache
+            assert lane.past_cache == (least < RECORD)
+    assert texts(lane) == list(range(lane.bounds(0)[0], 20))
+    log.close()
 
 
 def test_a_floor_that_was_moved_ahead_is_not_moved_or_counted_again(log):

@@ -109,14 +109,17 @@ cdef class Tail:
     cdef readonly uint64_t direct_least
     cdef readonly uint64_t direct_bytes
     cdef int64_t direct_speed_min
+    cdef int direct_slow    # writes in a row that were too slow
     cdef int direct_file
     cdef bint writing_block
-    cdef bint cold_block
+    cdef bint cold_block    # the last block is on the device only
+    cdef bint whole_blocks  # all writes are
     cdef uint64_t block_start
     cdef uint8_t *last_block
     cdef uint64_t _oldest(self) noexcept
-    cdef int _write_direct(self, uint64_t end) except -1
-    cdef ssize_t _write_blocks(self, const iovec *parts, int count, off_t position, int64_t *took) except? -2
+    cdef int _write_whole(self, uint64_t end, bint direct) except -1
+    cdef ssize_t _write_blocks(self, bint direct, const iovec *parts, int count, off_t position,
+                               int64_t *took) except? -2
     cdef int _no_direct(self) except -1
     cdef uint64_t _measure(self, Entries entries, Router router, uint32_t ordinal, uint32_t *frames,
                            uint32_t *shard_max) noexcept

@@ -59,6 +59,7 @@ cdef enum:
     PAGE_CACHE_OFFSET = 4096
     HELD = 2
     BLOCK = 4096            # of a direct write, in the file and in memory
+    SLOW_WRITES = 4         # in a row tell a slow device from one that was busy once
 
 
 def crc32c(data, uint32_t seed=0, simd=None):
@@ -144,11 +145,14 @@ cdef class Tail:
     after it that they survive the power.
 
     Direct writes (`write_direct_from`): a large write goes from the ring to the device without the copy into
-    the page cache, which costs about a fifth of what a fast device takes for the bytes. It is made of whole
-    blocks: what the first block held before is written again, as the page cache would do; the last one is
-    filled up with zeroes, in a copy, since `append` may be at work behind it. Readers that are behind the ring
-    find the bytes on the device only. Where that is slower than `speed_min`, the copy is not what a write waits
-    for, and the segment goes on in the page cache.
+    the page cache, which costs about a fifth of what a fast device takes for the bytes. Readers that are behind
+    the ring find the bytes on the device only. Where that is slower than `speed_min`, the copy is not what a
+    write waits for, and the segment goes on in the page cache.
+
+    All writes of such a segment are of whole blocks: what the first block held before is written again; the last
+    one is filled up with zeroes, in a copy, since `append` may be at work behind it. A direct write has to be; and
+    one through the page cache then never waits until the rest of a block was read, where the cache does not hold
+    what an earlier use has left there.
 
     The caller serialises `write` and everything that changes the segment; `append` holds the GIL
     throughout and may run while another thread is inside `write`.
@@ -182,8 +186,8 @@ cdef class Tail:
 
     @property
     def may_wait(self):
-        """Whether the next write may wait for the device: it is a direct one, or follows one, whose last block
-        is not in the page cache."""
+        """Whether the next write may wait for the device: it is a direct one, or follows one, and the ring may no longer
+        have the last block, which is not in the page cache."""
         return self.cold_block or (self.direct_path is not None and self.appended - self.written >= self.direct_least)
 
     def start(self, int file, uint64_t base, uint64_t limit, uint32_t salt, uint32_t chain):
@@ -199,13 +203,16 @@ cdef class Tail:
         self.table = FrameTable()
 
     def write_direct_from(self, path, uint64_t least, int64_t speed_min):
-        """Write `least` bytes and more past the page cache, where the file system takes that, for as long as the
-        device takes speed_min bytes a second. A sync is needed as after any other write.
+        """Write in whole blocks, and `least` bytes and more past the page cache, where the file system takes that: until
+        four in a row came to less than speed_min bytes a second. A sync is needed as after any other write. Nobody but
+        this tail writes to the file, which was written once before, up to the end of a block.
 
         path: of the file, which is opened once more at the first such write. With a disk of the caller's (see
         __init__) the same blocks go to its pwrite.
         """
         self.direct_path, self.direct_least, self.direct_speed_min = path, least, speed_min // 1_000_000
+        self.direct_slow = 0
+        self.whole_blocks = True
 
     cdef uint64_t _oldest(self) noexcept:
         """The first byte that the ring may not lose: not written yet, or being written again with its block."""
@@ -219,16 +226,15 @@ cdef class Tail:
             self.direct_file = -1
         return 0
 
-    cdef int _write_direct(self, uint64_t end) except -1:
-        """One direct write of what is framed up to `end`. Returns 0 where it has to go another way."""
+    cdef int _write_whole(self, uint64_t end, bint direct) except -1:
+        """Write what is framed up to `end` in whole blocks. Returns 0 where it has to go another way."""
         cdef uint64_t begin = self.written - (self.written - self.base) % BLOCK
         cdef uint64_t whole = (end - begin) // BLOCK * BLOCK
         cdef uint64_t rest = end - begin - whole
         cdef iovec parts[2]
         cdef ssize_t done
-        cdef off_t position = PAGE_CACHE_OFFSET + <off_t>(begin - self.base)
         cdef int64_t took = 0
-        if self.direct_file < 0 and self.disk is None:
+        if direct and self.direct_file < 0 and self.disk is None:
             try:
                 self.direct_file = os.open(self.direct_path, os.O_WRONLY | os.O_CLOEXEC | os.O_DIRECT)
             except (OSError, AttributeError):
@@ -245,34 +251,39 @@ cdef class Tail:
         parts[1].iov_base, parts[1].iov_len = self.last_block, BLOCK
         self.block_start, self.writing_block = begin, True  # `append` may be at work meanwhile
         try:
-            done = self._write_blocks(parts, 2 if rest else 1, position, &took)
+            done = self._write_blocks(direct, parts + (whole == 0), (whole != 0) + (rest != 0),
+                                      PAGE_CACHE_OFFSET + <off_t>(begin - self.base), &took)
         finally:
             self.writing_block = False
         if done < 0:
             if errno == EINTR:
                 return 1
-            if errno not in (EIO, ENOSPC, EDQUOT):  # blocks of another size, no memory to pin, a sandbox, …
+            if direct and errno not in (EIO, ENOSPC, EDQUOT):  # blocks of another size, no memory to pin, a sandbox, …
                 return self._no_direct()
             raise OSError(errno, os.strerror(errno))
-        self.cold_block = True
+        self.cold_block = direct
         if begin + done <= self.written:
-            return self._no_direct()
+            return self._no_direct() if direct else 0
         self.written = min(end, begin + <uint64_t>done)
-        self.direct_bytes += <uint64_t>done
-        if done < took * self.direct_speed_min:
-            self._no_direct()
+        if direct:
+            self.direct_bytes += <uint64_t>done
+            self.direct_slow = self.direct_slow + 1 if done < took * self.direct_speed_min else 0
+            if self.direct_slow == SLOW_WRITES:
+                self._no_direct()
         return 1
 
-    cdef ssize_t _write_blocks(self, const iovec *parts, int count, off_t position, int64_t *took) except? -2:
-        """One call of the system, or of the caller's disk; like pwritev. took: microseconds."""
+    cdef ssize_t _write_blocks(self, bint direct, const iovec *parts, int count, off_t position,
+                               int64_t *took) except? -2:
+        """One call of the system, or of the caller's disk; like pwritev. took: microseconds of a direct one."""
         cdef timespec before, after
-        cdef int file = self.direct_file
+        cdef int file = self.direct_file if direct else self.file
         cdef ssize_t done
-        took[0] = 0
         if self.disk is not None:
             blocks = b"".join([PyBytes_FromStringAndSize(<const char *>parts[i].iov_base, parts[i].iov_len)
                                for i in range(count)])
             return self.disk.pwrite(self.file, blocks, position)
+        if not direct and parts[0].iov_len < RELEASE_SIZE:
+            return pwritev(file, parts, count, position)
         with nogil:
             clock_gettime(CLOCK_MONOTONIC, &before)
             done = pwritev(file, parts, count, position)
@@ -485,7 +496,7 @@ cdef class Tail:
             self.kept = self.appended + coming - self.ring.capacity
 
     def write(self):
-        """Hand everything framed to the file with one pwrite or one direct write (more only if the system takes it in parts).
+        """Hand everything framed to the file with one write (more only if the system takes it in parts).
 
         Returns the lane offset now written. Raises OSError; `written` then tells how far it came, which
         may be inside a group.
@@ -497,7 +508,8 @@ cdef class Tail:
         cdef size_t size
         cdef int file = self.file
         while self.written < end:
-            if self.direct_path is not None and end - self.written >= self.direct_least and self._write_direct(end):
+            if self.whole_blocks and self._write_whole(
+                    end, self.direct_path is not None and end - self.written >= self.direct_least):
                 continue
             source = ring_place(self, self.written)
             size = end - self.written

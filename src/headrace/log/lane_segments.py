@@ -70,7 +70,7 @@ class LaneSegments(LaneBounds):
 
     __slots__ = (
         "_callbacks", "_error", "_failures", "_fenced", "_flight", "_rescue", "_shift", "_states", "_sync_lock", "_topology",
-        "_traces", "_unnamed", "last_append_ns",
+        "_traces", "_unnamed", "last_append_ns", "past_cache",
     )  # fmt: skip
 
     def __init__(self, log: Log, lane_id: int, durability: str) -> None:
@@ -90,6 +90,7 @@ class LaneSegments(LaneBounds):
         self._unnamed = False  # the active segment's name may not be on the device
         self._rescue = False  # whether the active segment takes positions only
         self.last_append_ns = 0
+        self.past_cache = False  # most of the segment before the active one was written past the page cache
 
     def _give_ring(self, tail: Tail, least: int, before: Tail | None) -> None:
         """A ring for a new segment: that of the segment before it where it fits, else a new one.
@@ -319,6 +320,7 @@ class LaneSegments(LaneBounds):
         tail, active = self._tail, self._active
         assert tail is not None and active is not None
         active.end = end
+        self.past_cache = 2 * tail.direct_bytes > end - active.base
         self._segments = [*self._segments, active]
         self._last_crc = tail.chain
         self._bytes += end - active.base
