@@ -10,7 +10,7 @@ cdef class Buffer:
     cdef readonly Py_ssize_t capacity
     cdef Py_ssize_t start           # first byte not yet consumed
     cdef Py_ssize_t end             # one past the last byte received
-    cdef int exports                # views handed out and not yet released
+    cdef int exports                # views of bodies, handed out and not yet released
     cdef Py_ssize_t window_start    # what the next export shows
     cdef Py_ssize_t window_size
     cdef bint window_readonly
@@ -26,6 +26,7 @@ cdef class BufferPool:
     cdef readonly Py_ssize_t lent_bytes
     cdef readonly Py_ssize_t lent_count
     cdef readonly Py_ssize_t lent_large_bytes   # of buffers that hold one body each
+    cdef readonly Py_ssize_t made               # buffers that were not there and had to be made
     cdef readonly int waits                     # times that a body had to wait for room
     cdef readonly Py_ssize_t lent_bytes_max
     cdef readonly Py_ssize_t retained_bytes_max

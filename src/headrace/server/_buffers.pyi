@@ -18,6 +18,7 @@ class BufferPool:
     lent_bytes: int
     lent_count: int
     lent_large_bytes: int
+    made: int
     waits: int
     lent_bytes_max: int
     retained_bytes_max: int

@@ -8,9 +8,10 @@ kept for the next request (a fresh 700 KB block costs 170 page faults, about 60 
 system when it was not needed for one trim period: a block larger than the smallest class is a mapping of its
 own, because the allocator keeps what it is given back in the middle of its heap.
 
-A buffer counts the views that Python holds on it. One that is still exported when it comes back (a service
+A buffer counts the views that Python holds on bodies in it. One that is still exported when it comes back (a service
 kept the body) is left to the garbage collector instead of being lent again: nobody's bytes ever change
-under a view.
+under a view. The window that the loop reads into does not count: uvloop holds it until `buffer_updated` has returned,
+in which buffers come back, and has written to it by then.
 """
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
@@ -74,6 +75,7 @@ cdef class Buffer:
             raise MemoryError(f"a receive buffer of {capacity} bytes")
         self.data = <uint8_t *>data
         self.capacity = capacity
+        self.window_readonly = True
 
     def __dealloc__(self):
         if self.data != NULL:
@@ -108,10 +110,12 @@ cdef class Buffer:
         if self.window_readonly and flags & PyBUF_WRITABLE:
             raise BufferError("a received body cannot be written to")
         PyBuffer_FillInfo(view, self, self.data + self.window_start, self.window_size, self.window_readonly, flags)
-        self.exports += 1
+        if self.window_readonly:
+            self.exports += 1
 
     def __releasebuffer__(self, Py_buffer *view):
-        self.exports -= 1
+        if view.readonly:
+            self.exports -= 1
 
 
 cdef class BufferPool:
@@ -150,6 +154,7 @@ cdef class BufferPool:
                 self.low_water[number] = len(waiting)
         else:
             buffer = Buffer(class_size(number))
+            self.made += 1
         buffer.start = buffer.end = 0
         self.lent_bytes += buffer.capacity
         self.lent_count += 1
