@@ -103,7 +103,20 @@ def main() -> int:
         load = ["-m", "headrace", "bench", arguments.workload, "--repeat", "1", "--report", str(report)]
         load += ["--seconds", str(arguments.seconds), "--allow-noise"]
         subprocess.run(
-            [perf, "record", "-q", "-g", "-F", "5000", "-C", str(core), "-o", str(data), sys.executable, *load],
+            [
+                perf,
+                "record",
+                "-q",
+                "-g",
+                "-F",
+                "5000",
+                "-C",
+                str(core),
+                "-o",
+                str(data),
+                sys.executable,
+                *load,
+            ],
             check=True,
         )
         script = [perf, "script", "-i", str(data), "-F", "pid,ip,sym,dso"]

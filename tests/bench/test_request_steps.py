@@ -35,7 +35,12 @@ def test_samples_of_the_load_are_counted_by_step(request_steps):
         *sample(7, *BODY),
         *sample(9, f"copy_to_iter {KERNEL}", f"__x64_sys_recvfrom {KERNEL}"),  # another process
         *sample(7, *RECEIVED),
-        *sample(7, f"clear_page {KERNEL}", f"asm_exc_page_fault {KERNEL}", "hr_frame_write_records (/x/_frames.so)"),
+        *sample(
+            7,
+            f"clear_page {KERNEL}",
+            f"asm_exc_page_fault {KERNEL}",
+            "hr_frame_write_records (/x/_frames.so)",
+        ),
         *sample(7, "__memmove_avx512_unaligned_erms (/lib/libc.so.6)"),
         *sample(7, "crc_avx512 (/x/core/_frames.cpython-311.so)"),
         *sample(7, "_PyEval_EvalFrameDefault (/x/libpython3.11.so.1.0)"),

@@ -22,6 +22,7 @@ import os
 import shutil
 import struct
 import threading
+import time
 from pathlib import Path
 
 from headrace import limits
@@ -41,6 +42,7 @@ from headrace.log.segment import RAW
 
 logger = logging.getLogger("headrace.log")
 DROP_SIZE = 1 << 20  # of the page cache at a time
+DROP_PAUSE_S = 1e-4
 _FACTS = struct.Struct("<16sIQ")  # the catalogue's document log/store: store id, epoch, size limit
 
 
@@ -284,15 +286,15 @@ class Log:
             write_all(self.disk, file, zeroes[: size - start], position + start)
 
     def drop_cache(self, path: Path) -> None:
-        """Have the next read of a file come from the device. A tenth of a millisecond for a MiB, and after each the system's
-        threads come first: a sync of others waits for one of them."""
+        """Have the next read of a file come from the device. A tenth of a millisecond for a MiB, and after each as long a
+        pause, so that the system's threads come first: a sync of others waits for one of them."""
         if hasattr(os, "posix_fadvise"):
             with contextlib.suppress(OSError):
                 file = os.open(path, os.O_RDONLY)
                 try:
                     for start in range(0, os.fstat(file).st_size, DROP_SIZE):
                         os.posix_fadvise(file, start, DROP_SIZE, os.POSIX_FADV_DONTNEED)
-                        os.sched_yield()
+                        time.sleep(DROP_PAUSE_S)
                 finally:
                     os.close(file)
 
