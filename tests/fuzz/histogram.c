@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         total += times == 3 ? 1 : times;
     }
     CHECK(histogram->total == total);
-    for (rank = 0; rank <= total; rank += 1 + total / 4) {
+    for (rank = 0; rank <= total; rank += 1 + total / 16) {
         uint64_t at = hr_histogram_at_rank(histogram, rank);
         CHECK(at >= before && (total == 0 ? at == 0 : at >= histogram->low));
         before = at;

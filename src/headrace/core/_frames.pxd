@@ -117,6 +117,7 @@ cdef class Tail:
     cdef uint64_t block_start
     cdef uint8_t *last_block
     cdef uint64_t _oldest(self) noexcept
+    cdef uint64_t _block_of_written(self) noexcept
     cdef int _write_whole(self, uint64_t end, bint direct) except -1
     cdef ssize_t _write_blocks(self, bint direct, const iovec *parts, int count, off_t position,
                                int64_t *took) except? -2

@@ -4,7 +4,8 @@
 
 Size classes: 64 KiB for heads and small requests (several in one), then four steps an octave up to the
 largest body, so that a body lies in a block at most a quarter larger than itself. Memory of a class is
-kept for the next request (a fresh 700 KB block costs 170 page faults, about 60 µs) and handed back to the
+kept for the next request (a fresh 700 KB block costs 170 page faults and a
+munmap, as much as everything else that is done for 500 records: docs/results.md) and handed back to the
 system when it was not needed for one trim period: a block larger than the smallest class is a mapping of its
 own, because the allocator keeps what it is given back in the middle of its heap.
 
