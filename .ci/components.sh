@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
 #
-# Real servers and clients for the integration suite and the peers in bench/, pinned, from the public
-# package registries. Sourced; `install_components` installs what is missing into
-# ${HEADRACE_COMPONENTS:-build/components}.
+# Real servers and clients for the integration suite, pinned, from the public package registries. Sourced;
+# `install_components` installs what is missing into ${HEADRACE_COMPONENTS:-build/components}. The peers that
+# the benchmark measures are installed by bench/peers/install.py, which needs the npm of `install_npm`.
 
 HEADRACE_COMPONENTS="${HEADRACE_COMPONENTS:-$PWD/build/components}"
 export HEADRACE_COMPONENTS
 
 VERSITYGW_VERSION=v1.8.0
-KINESALITE_VERSION=3.3.3
-MINISTACK_VERSION=1.5.33
 AWSCLI_VERSION=1.46.3
 
 install_versitygw() {
@@ -22,19 +20,9 @@ install_versitygw() {
     GOBIN="$HEADRACE_COMPONENTS/bin" GOFLAGS=-mod=mod go install "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW_VERSION"
 }
 
-install_kinesalite() {
-    [ -d "$HEADRACE_COMPONENTS/kinesalite/node_modules/kinesalite" ] && return
-    if ! command -v npm >/dev/null; then
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nodejs npm >/dev/null
-    fi
-    mkdir -p "$HEADRACE_COMPONENTS/kinesalite"
-    npm install --silent --no-audit --no-fund --prefix "$HEADRACE_COMPONENTS/kinesalite" "kinesalite@$KINESALITE_VERSION"
-}
-
-install_ministack() {
-    [ -x "$HEADRACE_COMPONENTS/ministack/bin/python" ] && return
-    python3 -m venv "$HEADRACE_COMPONENTS/ministack"
-    "$HEADRACE_COMPONENTS/ministack/bin/pip" install -q "ministack[full]==$MINISTACK_VERSION"
+install_npm() {
+    command -v npm >/dev/null && return
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nodejs npm >/dev/null
 }
 
 install_awscli() {
@@ -53,8 +41,7 @@ install_components() {
     mkdir -p "$HEADRACE_COMPONENTS"
     install_versitygw
     install_jdk
-    install_kinesalite
-    install_ministack
+    install_npm
     install_awscli
     export PATH="$PATH:$HEADRACE_COMPONENTS/bin:$HEADRACE_COMPONENTS/awscli/bin"
 }

@@ -369,6 +369,8 @@ static int record(cursor *c, hr_scanned_record *out)
             return -1;
         if (is(&name, "Data"))
             failed = text_or_null(c, &out->data);
+        else if (is(&name, "PartitionKey"))
+            failed = text_or_null(c, &out->partition_key);
         else if (is(&name, "SequenceNumber"))
             failed = text_or_null(c, &out->sequence_number);
         else if (is(&name, "ErrorCode"))
@@ -422,6 +424,8 @@ int hr_scan_records(const uint8_t *body, size_t size, hr_scanned *out, hr_record
             failed = integer(&c, &out->millis_behind);
         else if (is(&name, "NextShardIterator"))
             failed = text_or_null(&c, &out->next_iterator);
+        else if (is(&name, "SequenceNumber"))
+            failed = text_or_null(&c, &out->sequence_number);
         else {
             if (is(&name, "__type") || is(&name, "ErrorCode") || is(&name, "code"))
                 out->has_error_code = 1;

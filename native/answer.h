@@ -8,7 +8,7 @@
  * in place. Interim answers (1xx) are skipped. What is not one whole answer and nothing more is BAD.
  *
  * JSON. Peers differ in white space, in the order of members and in what they add; `hr_scan_records` takes
- * any well-formed object, calls back once for each object in its array "Records", and gives three
+ * any well-formed object, calls back once for each object in its array "Records", and gives four
  * members of the object itself. Strings are handed over as they stand between their quotes. The nesting of
  * what is skipped is counted, not recursed into. Cost: one memchr a string; about 60 ns a record.
  */
@@ -58,6 +58,7 @@ typedef struct hr_text {
 /* One object of "Records". */
 typedef struct hr_scanned_record {
     hr_text data;
+    hr_text partition_key;
     hr_text sequence_number;
     hr_text error_code;
     hr_text shard_id;
@@ -69,6 +70,7 @@ typedef struct hr_scanned {
     int64_t failed_count;    /* FailedRecordCount, or -1 */
     int64_t millis_behind;   /* MillisBehindLatest, or -1 */
     hr_text next_iterator;   /* NextShardIterator; text NULL if null or missing */
+    hr_text sequence_number; /* SequenceNumber of the object itself (an answer to PutRecord), or NULL */
     uint32_t has_error_code; /* the object itself has ErrorCode, __type or code: it is an error's body */
 } hr_scanned;
 

@@ -52,13 +52,13 @@ static const hr_note *find(const hr_ledger *ledger, uint64_t number, uint64_t *r
 }
 
 /* Its bytes are right: was it seen before, is it in order, how long did it travel? */
-static void seen(hr_ledger *ledger, hr_shard_order *order, const hr_note *note, uint64_t record, uint64_t now_ns)
+static uint64_t seen(hr_ledger *ledger, hr_shard_order *order, const hr_note *note, uint64_t record, uint64_t now_ns)
 {
     uint8_t *flags = &ledger->seen[record];
     uint64_t *last;
     if (*flags & HR_SEEN_ONCE) {
         ledger->doubled++;
-        return;
+        return HR_LEDGER_NONE;
     }
     *flags |= HR_SEEN_ONCE;
     assert(note->producer < order->producers);
@@ -69,9 +69,10 @@ static void seen(hr_ledger *ledger, hr_shard_order *order, const hr_note *note, 
         *last = record + 1;
     if (ledger->travel != NULL && now_ns > note->start_ns)
         hr_histogram_record_ns(ledger->travel, now_ns - note->start_ns);
+    return record;
 }
 
-void hr_ledger_see_text(hr_ledger *ledger, hr_shard_order *order, const uint8_t *text, size_t size, uint64_t now_ns)
+uint64_t hr_ledger_see_text(hr_ledger *ledger, hr_shard_order *order, const uint8_t *text, size_t size, uint64_t now_ns)
 {
     const hr_plan *plan = ledger->plan;
     const size_t behind = TEXT_BEFORE + TEXT_NUMBER;
@@ -82,18 +83,19 @@ void hr_ledger_see_text(hr_ledger *ledger, hr_shard_order *order, const uint8_t 
     note = size == plan->text_size ? find(ledger, hr_corpus_number_get_base64(text + TEXT_BEFORE), &record) : NULL;
     if (note == NULL) {
         ledger->changed++;
-        return;
+        return HR_LEDGER_NONE;
     }
     sent = plan->bytes + plan->start[note->template_index] +
            plan->text[(size_t)note->template_index * plan->records + record % plan->records];
     if (memcmp(text, sent, TEXT_BEFORE) != 0 || memcmp(text + behind, sent + behind, size - behind) != 0) {
         ledger->changed++;
-        return;
+        return HR_LEDGER_NONE;
     }
-    seen(ledger, order, note, record, now_ns);
+    return seen(ledger, order, note, record, now_ns);
 }
 
-void hr_ledger_see_bytes(hr_ledger *ledger, hr_shard_order *order, const uint8_t *data, size_t size, uint64_t now_ns)
+uint64_t hr_ledger_see_bytes(hr_ledger *ledger, hr_shard_order *order, const uint8_t *data, size_t size,
+                             uint64_t now_ns)
 {
     const hr_plan *plan = ledger->plan;
     const hr_note *note;
@@ -103,23 +105,71 @@ void hr_ledger_see_bytes(hr_ledger *ledger, hr_shard_order *order, const uint8_t
     note = size == plan->size ? find(ledger, hr_corpus_number_get(data, size), &record) : NULL;
     if (note == NULL) {
         ledger->changed++;
-        return;
+        return HR_LEDGER_NONE;
     }
     sent = plan->raw + ((size_t)note->template_index * plan->records + record % plan->records) * plan->size;
     if (memcmp(data, sent, HR_CORPUS_NUMBER_OFFSET) != 0 ||
         memcmp(data + BYTES_NUMBER_END, sent + BYTES_NUMBER_END, size - BYTES_NUMBER_END) != 0) {
         ledger->changed++;
-        return;
+        return HR_LEDGER_NONE;
     }
-    seen(ledger, order, note, record, now_ns);
+    return seen(ledger, order, note, record, now_ns);
 }
 
-void hr_ledger_see_sequence(hr_ledger *ledger, hr_shard_order *order, const uint8_t *digits, size_t size)
+void hr_ledger_see_key(hr_ledger *ledger, const hr_shard_order *order, uint64_t record, const uint8_t *key, size_t size)
 {
-    while (size > 0 && *digits == '0') {
+    const hr_plan *plan = ledger->plan;
+    uint32_t index;
+    size_t place;
+    if (record == HR_LEDGER_NONE)
+        return;
+    index = ledger->notes[record / plan->records].template_index;
+    place = (size_t)index * plan->records + record % plan->records;
+    if (plan->key != NULL &&
+        (size != plan->key_size || memcmp(key, plan->bytes + plan->start[index] + plan->key[place], size) != 0))
+        ledger->rekeyed++;
+    if (ledger->home != NULL && ledger->home[place] != order->shard)
+        ledger->misplaced++;
+}
+
+/* Decimal digits without the zeros before them. */
+static const uint8_t *trim(const uint8_t *digits, size_t *size)
+{
+    while (*size > 0 && *digits == '0') {
         digits++;
-        size--;
+        (*size)--;
     }
+    return digits;
+}
+
+/* FNV-1a, 64 bits; never 0. http://www.isthe.com/chongo/tech/comp/fnv/ */
+static uint64_t hash(const uint8_t *text, size_t size)
+{
+    uint64_t value = UINT64_C(0xcbf29ce484222325);
+    size_t i;
+    for (i = 0; i < size; i++)
+        value = (value ^ text[i]) * UINT64_C(0x100000001b3);
+    return value != 0 ? value : 1;
+}
+
+void hr_ledger_number(hr_ledger *ledger, uint64_t record, const uint8_t *digits, size_t size)
+{
+    uint64_t request = record / ledger->plan->records, *kept, value;
+    if (ledger->numbered == NULL || record == HR_LEDGER_NONE || request % HR_LEDGER_NUMBERED_EVERY != 0)
+        return;
+    kept = &ledger->numbered[request / HR_LEDGER_NUMBERED_EVERY * ledger->plan->records + record % ledger->plan->records];
+    digits = trim(digits, &size);
+    value = hash(digits, size);
+    if (*kept == 0)
+        *kept = value;
+    else if (*kept != value)
+        ledger->renumbered++;
+}
+
+void hr_ledger_see_sequence(hr_ledger *ledger, hr_shard_order *order, uint64_t record, const uint8_t *digits,
+                            size_t size)
+{
+    digits = trim(digits, &size);
     if (size == 0 || size > sizeof order->sequence) {
         ledger->unsorted++;
         return;
@@ -129,6 +179,7 @@ void hr_ledger_see_sequence(hr_ledger *ledger, hr_shard_order *order, const uint
         ledger->unsorted++;
     memcpy(order->sequence, digits, size);
     order->sequence_size = (uint32_t)size;
+    hr_ledger_number(ledger, record, digits, size);
 }
 
 void hr_ledger_tally(const hr_ledger *ledger, hr_tally *tally)

@@ -222,19 +222,24 @@ static void broke(hr_load *load, hr_connection *connection)
 
 /* --- answers --- */
 
-typedef struct refusals {
+typedef struct outcomes {
     hr_ledger *ledger;
     uint64_t first; /* record of the request's first record */
     uint64_t refused;
-} refusals;
+} outcomes;
 
-static void note_refusal(void *context, uint64_t position, const hr_scanned_record *record)
+/* What became of one record of a PutRecords request: refused, or acknowledged with a sequence number. */
+static void note_outcome(void *context, uint64_t position, const hr_scanned_record *record)
 {
-    refusals *r = context;
-    if (record->error_code.text == NULL || position >= r->ledger->plan->records)
+    outcomes *o = context;
+    if (position >= o->ledger->plan->records)
         return;
-    r->refused++;
-    r->ledger->seen[r->first + position] |= HR_SEEN_REFUSED;
+    if (record->error_code.text == NULL) {
+        hr_ledger_number(o->ledger, o->first + position, record->sequence_number.text, record->sequence_number.size);
+        return;
+    }
+    o->refused++;
+    o->ledger->seen[o->first + position] |= HR_SEEN_REFUSED;
 }
 
 /* What became of the records of a request that was answered with 200. 0, or -1 if the body makes no sense. */
@@ -242,19 +247,22 @@ static int note_records(hr_load *load, hr_connection *connection, hr_note *note)
 {
     const uint8_t *body = connection->in + connection->answer.body_start;
     uint64_t records = load->ledger->plan->records;
-    refusals found = {load->ledger, connection->request * records, 0};
+    outcomes found = {load->ledger, connection->request * records, 0};
     hr_scanned scanned;
     /* Known servers say "0 failed" in plain sight. Every 16th answer is read whole all the same. */
-    if (records > 1 && connection->request % 16 != 0 && hr_failed_count_fast(body, connection->answer.body_size) == 0) {
+    if (records > 1 && connection->request % HR_LEDGER_NUMBERED_EVERY != 0 &&
+        hr_failed_count_fast(body, connection->answer.body_size) == 0) {
         note->outcome = HR_OUTCOME_DONE;
         load->records_done += records;
         return 0;
     }
-    if (hr_scan_records(body, connection->answer.body_size, &scanned, note_refusal, &found) != 0)
+    if (hr_scan_records(body, connection->answer.body_size, &scanned, note_outcome, &found) != 0)
         return -1;
     if (scanned.has_error_code || (records > 1 && scanned.records != records) ||
         (scanned.failed_count >= 0 && (uint64_t)scanned.failed_count != found.refused))
         return -1;
+    if (records == 1)
+        hr_ledger_number(load->ledger, connection->request, scanned.sequence_number.text, scanned.sequence_number.size);
     note->outcome = found.refused == 0 ? HR_OUTCOME_DONE : HR_OUTCOME_PART;
     load->part += found.refused != 0;
     load->records_done += records - found.refused;
@@ -294,9 +302,10 @@ typedef struct arrivals {
 static void see(void *context, uint64_t position, const hr_scanned_record *record)
 {
     arrivals *a = context;
+    uint64_t which = hr_ledger_see_text(a->ledger, a->order, record->data.text, record->data.size, a->now);
     (void)position;
-    hr_ledger_see_text(a->ledger, a->order, record->data.text, record->data.size, a->now);
-    hr_ledger_see_sequence(a->ledger, a->order, record->sequence_number.text, record->sequence_number.size);
+    hr_ledger_see_key(a->ledger, a->order, which, record->partition_key.text, record->partition_key.size);
+    hr_ledger_see_sequence(a->ledger, a->order, which, record->sequence_number.text, record->sequence_number.size);
 }
 
 static void was_read(hr_load *load, hr_connection *connection, uint64_t now)

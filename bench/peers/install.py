@@ -25,7 +25,7 @@ def kinesalite() -> None:
     """kinesalite under build/peers/kinesalite/node_modules."""
     npm = shutil.which("npm")
     if npm is None:
-        raise RuntimeError("npm is not installed: kinesalite needs node")
+        raise SystemExit("npm is not installed, and kinesalite needs it: apt-get install nodejs npm")
     directory = BUILD / "kinesalite"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "package.json").write_text('{"name": "peers", "private": true}\n')

@@ -12,7 +12,7 @@ from pathlib import Path
 from headrace.bench.endpoint import Endpoint
 from headrace.bench.target import Server, free_port
 from headrace.bench.workloads import Target, TargetMaker
-from peers.install import BUILD
+from peers.install import BUILD, KINESALITE, MINISTACK
 
 HERE = Path(__file__).resolve().parent
 PROMISE = "memory"  # both lose everything when their process ends
@@ -23,7 +23,7 @@ class NotInstalled(RuntimeError):
 
 
 def kinesalite(core: int | None) -> TargetMaker:
-    """kinesalite 3.3.3 with its store in memory, which is its fastest."""
+    """kinesalite with its store in memory, which is its fastest."""
     module = BUILD / "kinesalite" / "node_modules" / "kinesalite"
     node = shutil.which("node")
     if node is None or not module.is_dir():
@@ -33,13 +33,13 @@ def kinesalite(core: int | None) -> TargetMaker:
     def make() -> Iterator[Target]:
         command = [node, str(HERE / "kinesalite.js"), str(module)]
         with Server(command, core=core, announces=r"listening on port (\d+)") as server:
-            yield Target("kinesalite 3.3.3", Endpoint(server.url), server, PROMISE)
+            yield Target(f"kinesalite {KINESALITE}", Endpoint(server.url), server, PROMISE)
 
     return make
 
 
 def ministack(core: int | None) -> TargetMaker:
-    """ministack 1.5.33 with Kinesis only, in memory."""
+    """ministack with Kinesis only, in memory."""
     program = BUILD / "ministack" / "bin" / "ministack"
     if not program.exists():
         raise NotInstalled("ministack is not installed: python bench/peers/install.py ministack")
@@ -54,7 +54,7 @@ def ministack(core: int | None) -> TargetMaker:
             "LOG_LEVEL": "WARNING",
         }
         with Server([str(program)], core=core, environment=environment, port=port) as server:
-            yield Target("ministack 1.5.33", Endpoint(server.url), server, PROMISE)
+            yield Target(f"ministack {MINISTACK}", Endpoint(server.url), server, PROMISE)
 
     return make
 

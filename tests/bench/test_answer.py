@@ -106,6 +106,7 @@ answers = st.fixed_dictionaries(
         "FailedRecordCount": st.integers(0, 500),
         "MillisBehindLatest": st.integers(0, 10**9),
         "NextShardIterator": st.none() | plain_text,
+        "SequenceNumber": st.none() | plain_text,
         "Other": json_values,
     },
 )
@@ -127,11 +128,10 @@ def test_the_members_found_are_those_that_pythons_json_finds(
     assert found["FailedRecordCount"] == answer.get("FailedRecordCount", -1)
     assert found["MillisBehindLatest"] == answer.get("MillisBehindLatest", -1)
     assert found["NextShardIterator"] == as_written(answer.get("NextShardIterator"))
+    assert found["SequenceNumber"] == as_written(answer.get("SequenceNumber"))
     assert not found["error"]
-    wanted = [
-        {name: as_written(one.get(name)) for name in ("Data", "SequenceNumber", "ErrorCode", "ShardId")}
-        for one in answer.get("Records", [])
-    ]
+    names = ("Data", "PartitionKey", "SequenceNumber", "ErrorCode", "ShardId")
+    wanted = [{name: as_written(one.get(name)) for name in names} for one in answer.get("Records", [])]
     assert found["Records"] == wanted
     # A string that holds the text '"FailedRecordCount":' is escaped, so the fast look cannot be misled by it.
     assert found["fast"] in (-1, answer.get("FailedRecordCount"))

@@ -60,7 +60,7 @@ def test_damage_gives_exit_code_3_and_says_what_it_is(capsys: pytest.CaptureFixt
     assert bench(*words, "--allow-noise", "--no-pin") == 3
     shown = capsys.readouterr().out
     assert shown.startswith("FAIL  put-100 on")
-    assert "wrong: 1 records acknowledged and not there (the first is number 700)" in shown
+    assert "wrong: 1 records acknowledged and not there (the first is number 800)" in shown
 
 
 def test_a_running_server_is_measured_by_its_url_and_left_as_it_was(
@@ -120,6 +120,20 @@ def test_verdicts_put_wrong_results_before_noise() -> None:
     assert "wrong: lost" in whole.text()
     assert "void: noise" in whole.text()
     assert report.Report("w", "t", "calls", "process", ["x"], {}, facts()).verdict == "FAIL"
+
+
+def test_a_disturbed_run_is_made_again_a_bounded_number_of_times_and_stays_in_the_report() -> None:
+    whole = report.Report("w", "t", "calls", "process", ["x"], {}, facts())
+    assert not whole.take(report.Run({"x": 9.0}, doubts=["a neighbour"]), again=1)
+    assert whole.runs == []
+    assert whole.take(report.Run({"x": 1.0}), again=1)
+    assert (whole.verdict, whole.median()) == ("PASS", {"x": 1.0})
+    assert "made again: a run was void (a neighbour)" in whole.text()
+    assert whole.to_dict()["set_aside"][0]["verdict"] == "VOID"
+    assert whole.take(report.Run({"x": 2.0}, doubts=["again"]), again=1)
+    assert whole.verdict == "VOID"
+    assert whole.take(report.Run({"x": 2.0}, failures=["lost"], doubts=["again"]), again=9)
+    assert whole.verdict == "FAIL"
 
 
 def test_a_generator_that_was_late_itself_voids_the_run() -> None:
@@ -200,6 +214,7 @@ def test_the_embedded_workloads_check_what_they_put(
         "30000",
         "--repeat",
         "1",
+        "--allow-noise",
         "--directory",
         str(tmp_path),
         "-o",
@@ -218,7 +233,8 @@ def test_the_disk_promise_is_held_against_plain_writes(
     monkeypatch.setattr("headrace.bench.disk.BATCHES", (64,))
     monkeypatch.setattr("headrace.bench.disk.BYTES_A_TURN", 1 << 20)
     monkeypatch.setattr("headrace.bench.disk.FILL_BYTES", 1 << 20)
-    assert bench("disk", "--repeat", "1", "--directory", str(tmp_path), "-o", "json") == 0
+    words = ("disk", "--repeat", "1", "--allow-noise", "--directory", str(tmp_path), "-o", "json")
+    assert bench(*words) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["durability"] == "disk"
     assert printed["median"]["put_64_of_plain"] > 0

@@ -17,9 +17,10 @@ import pytest
 from headrace.bench import requests
 from headrace.bench._load import Ledger, Load, plain_disk
 from headrace.bench.endpoint import Endpoint
+from headrace.bench.report import Run
 from headrace.bench.requests import PUT_SINGLE, Shape
 from headrace.bench.target import Server
-from headrace.bench.workloads import Options, Target, end_to_end, put
+from headrace.bench.workloads import Options, Target, _check, end_to_end, put
 
 SMALL = Shape("PutRecords", 50, 100)
 ANNOUNCES = r"listening on port (\d+)"
@@ -60,6 +61,9 @@ def test_single_puts_pass_too() -> None:
         ("double", "1 records there twice"),
         ("change", "1 records not the bytes that were sent"),
         ("reorder", "1 records out of order within their shard"),
+        ("rekey", "1 records with another partition key than they were sent with"),
+        ("misplace", "1 records in another shard than their partition key says"),
+        ("renumber", "1 records with another sequence number than was acknowledged"),
     ],
 )
 def test_each_fault_of_a_server_fails_the_run(fault: str, finding: str) -> None:
@@ -76,6 +80,30 @@ def test_a_refused_record_is_counted_and_not_missed() -> None:
     tally = ledger.tally()
     assert (tally["refused"], tally["acknowledged"], tally["lost"]) == (1, 1999, 0)
     assert "ProvisionedThroughputExceededException" in run.details["refused"]
+
+
+def test_a_request_without_an_answer_makes_the_run_void_and_its_records_may_be_there() -> None:
+    with stub("--fault", "hang-up") as target:
+        run, ledger = put(target, SMALL, few())
+    assert run.verdict == "VOID", run.failures
+    assert "1 requests were never answered" in " | ".join(run.doubts)
+    tally = ledger.tally()
+    assert (tally["unknown"], tally["unknown_seen"], tally["lost"]) == (50, 50, 0)
+
+
+def test_a_run_of_which_a_part_was_refused_is_void() -> None:
+    run = Run({})
+    plan = requests.http_plan(Endpoint("http://127.0.0.1:1"), "s", SMALL, writers=1, pool_bytes=5_000)
+    ledger = Ledger(plan, 10)
+    for request in range(2):
+        ledger.begin(0)
+        ledger.done(request)
+    counts = {"requests_unanswered": 0, "requests_refused": 0, "records_refused": 1, "first_refusal": "x"}
+    ledger.forget_reading()
+    _check(run, ledger, counts)
+    assert run.doubts == []
+    _check(run, ledger, {**counts, "records_refused": 2})
+    assert "2 of 100 records were refused" in run.doubts[0]
 
 
 def test_a_reader_that_follows_sees_everything() -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ def test_the_ceiling_gives_readers_what_a_server_answered_and_the_load_checks_it
             assert failures_of(ledger.tally()) == []
             with pytest.raises((RefusedCall, OSError)):
                 target.endpoint.call("MergeShards")
-            assert target.endpoint.shard_ids("s")[-1] == "shardId-000000000003"
+            assert target.endpoint.shards("s")[-1]["ShardId"] == "shardId-000000000003"
     assert read["records"] == run.details["counts"]["records_done"] > 0
 
 
@@ -86,17 +87,32 @@ def test_a_sink_without_answers_is_refused() -> None:
         serve(-1, {b"PutRecord": b"x"})
 
 
-def test_the_whole_run_prints_its_targets_and_refuses_unknown_names(tmp_path: Path) -> None:
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "bench" / "run.py"), *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "bench" / "run.py"), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
 
+
+def test_the_whole_run_prints_its_targets_and_refuses_unknown_names(tmp_path: Path) -> None:
     done = run(
         "--quick", "--allow-noise", "--peers", "none", "--only", "embedded-put", "--directory", str(tmp_path)
     )
     assert done.returncode in (0, 3), done.stderr  # passed, or a target missed on this machine
-    assert "put_many, 100 B, records/s" in done.stdout
+    assert "put_many without keys, 100 B, records/s" in done.stdout
     assert "wrong:" not in done.stdout
     wrong = run("--only", "nothing")
     assert wrong.returncode == 2
     assert "unknown: nothing" in wrong.stderr
+
+
+@pytest.mark.integration
+def test_kinesalite_and_ministack_start_and_keep_and_return_every_record(tmp_path: Path) -> None:
+    """As `bench/peers/install.py` has installed them. How fast they are, and whether it is quiet, is not judged."""
+    report = tmp_path / "report.json"
+    quick = ("--quick", "--allow-noise", "--only", "put-1k", "--directory", str(tmp_path))
+    done = run(*quick, "--report", str(report))
+    assert done.returncode in (0, 3), done.stderr  # passed, or a target missed on this machine
+    reports = {each["target"]: each for each in json.loads(report.read_text())["reports"]}
+    assert set(reports) == {"headrace", "kinesalite", "ministack", "ceiling"}
+    for name, each in reports.items():
+        assert each["verdict"] in ("PASS", "VOID"), (name, each["runs"])
+        assert each["median"]["records_per_s"] > 0, name

@@ -61,6 +61,7 @@ static void check_record(void *context, uint64_t position, const hr_scanned_reco
     CHECK(position == b->records);
     b->records++;
     check_text(b, &record->data);
+    check_text(b, &record->partition_key);
     check_text(b, &record->sequence_number);
     check_text(b, &record->error_code);
     check_text(b, &record->shard_id);
@@ -76,6 +77,7 @@ static void scan(const uint8_t *body, size_t size)
     if (hr_scan_records(exact, size, &found, check_record, &b) == 0) {
         CHECK(found.failed_count >= -1 && found.millis_behind >= -1);
         check_text(&b, &found.next_iterator);
+        check_text(&b, &found.sequence_number);
     }
     CHECK(hr_failed_count_fast(exact, size) >= -1);
     if (size >= 28)

@@ -50,6 +50,7 @@ cdef extern from "answer.h" nogil:
         size_t size
     ctypedef struct hr_scanned_record:
         hr_text data
+        hr_text partition_key
         hr_text sequence_number
         hr_text error_code
         hr_text shard_id
@@ -58,6 +59,7 @@ cdef extern from "answer.h" nogil:
         int64_t failed_count
         int64_t millis_behind
         hr_text next_iterator
+        hr_text sequence_number
         uint32_t has_error_code
     ctypedef void (*hr_record_callback)(void *context, uint64_t position, const hr_scanned_record *record) noexcept nogil
     int hr_scan_records(const uint8_t *body, size_t size, hr_scanned *out, hr_record_callback callback, void *context)
@@ -66,15 +68,18 @@ cdef extern from "answer.h" nogil:
 
 cdef extern from "ledger.h" nogil:
     const uint8_t HR_OUTCOME_DONE
+    const uint32_t HR_LEDGER_NUMBERED_EVERY
     ctypedef struct hr_plan:
         uint8_t *bytes
         const uint64_t *start
         const uint32_t *text
+        const uint32_t *key
         const uint8_t *raw
         uint32_t count
         uint32_t records
         uint32_t size
         uint32_t text_size
+        uint32_t key_size
     ctypedef struct hr_note:
         uint64_t start_ns
         uint8_t outcome
@@ -82,6 +87,8 @@ cdef extern from "ledger.h" nogil:
         const hr_plan *plan
         hr_note *notes
         uint8_t *seen
+        uint64_t *numbered
+        const uint32_t *home
         uint64_t notes_max
         uint64_t issued
         uint64_t base
@@ -90,10 +97,14 @@ cdef extern from "ledger.h" nogil:
         uint64_t doubled
         uint64_t reordered
         uint64_t unsorted
+        uint64_t rekeyed
+        uint64_t misplaced
+        uint64_t renumbered
         hr_histogram *travel
     ctypedef struct hr_shard_order:
         uint64_t *last
         uint32_t producers
+        uint32_t shard
     ctypedef struct hr_tally:
         uint64_t requests
         uint64_t records
@@ -105,8 +116,8 @@ cdef extern from "ledger.h" nogil:
         uint64_t unknown_seen
         uint64_t first_lost
     uint64_t hr_ledger_begin(hr_ledger *ledger, uint32_t template_index, uint16_t producer, uint64_t start_ns)
-    void hr_ledger_see_bytes(hr_ledger *ledger, hr_shard_order *order, const uint8_t *data, size_t size,
-                             uint64_t now_ns)
+    uint64_t hr_ledger_see_bytes(hr_ledger *ledger, hr_shard_order *order, const uint8_t *data, size_t size,
+                                 uint64_t now_ns)
     void hr_ledger_tally(const hr_ledger *ledger, hr_tally *tally)
 
 
@@ -187,7 +198,9 @@ cdef class Plan:
     cdef readonly object requests     # uint8 array: the requests, or None
     cdef readonly object starts
     cdef readonly object texts
+    cdef readonly object keys
     cdef int _check(self) except -1
+    cdef int _check_inside(self, offsets, uint32_t size, what) except -1
 
 
 cdef class Ledger:
@@ -196,6 +209,8 @@ cdef class Ledger:
     cdef readonly Histogram travel    # from the intended start of a request to its record being seen
     cdef object _notes
     cdef object _seen
+    cdef object _numbered
+    cdef object _home
 
 
 cdef class ShardOrder:

@@ -86,7 +86,8 @@ cdef object _text(const hr_text *text):
 
 
 cdef void _append_record(void *context, uint64_t position, const hr_scanned_record *record) noexcept with gil:
-    (<list>context).append({"Data": _text(&record.data), "SequenceNumber": _text(&record.sequence_number),
+    (<list>context).append({"Data": _text(&record.data), "PartitionKey": _text(&record.partition_key),
+                            "SequenceNumber": _text(&record.sequence_number),
                             "ErrorCode": _text(&record.error_code), "ShardId": _text(&record.shard_id)})
 
 
@@ -102,7 +103,7 @@ def scan_answer(bytes body):
         raise ValueError("not a JSON object")
     return {"Records": records, "FailedRecordCount": scanned.failed_count,
             "MillisBehindLatest": scanned.millis_behind, "NextShardIterator": _text(&scanned.next_iterator),
-            "error": bool(scanned.has_error_code),
+            "SequenceNumber": _text(&scanned.sequence_number), "error": bool(scanned.has_error_code),
             "fast": hr_failed_count_fast(<const uint8_t *>PyBytes_AS_STRING(body), len(body))}
 
 
@@ -182,10 +183,11 @@ cdef class Plan:
 
     raw: count * records payloads of `size` bytes, joined. requests: one writable buffer with all requests, or
     None where records go another way; starts: count + 1 offsets into it; texts: where in its request the
-    base64 text of each record begins.
+    base64 text of each record begins; keys: where its partition key does (None: keys are not compared), which has
+    the corpus' size.
     """
 
-    def __init__(self, raw, Py_ssize_t size, Py_ssize_t records, requests=None, starts=None, texts=None):
+    def __init__(self, raw, Py_ssize_t size, Py_ssize_t records, requests=None, starts=None, texts=None, keys=None):
         self.raw = np.frombuffer(bytearray(raw), dtype=np.uint8)
         if size <= 0 or records <= 0 or len(self.raw) == 0 or len(self.raw) % (size * records):
             raise ValueError(f"{len(self.raw)} bytes are not whole requests of {records} records of {size} bytes")
@@ -200,6 +202,11 @@ cdef class Plan:
         self.starts = np.ascontiguousarray(starts, dtype=np.uint64)
         self.texts = np.ascontiguousarray(texts, dtype=np.uint32)
         self._check()
+        if keys is not None:
+            self.keys = np.ascontiguousarray(keys, dtype=np.uint32)
+            self._check_inside(self.keys, HR_CORPUS_KEY_SIZE, "key")
+            self.plan.key = <const uint32_t *>cnp.PyArray_DATA(<cnp.ndarray>self.keys)
+            self.plan.key_size = HR_CORPUS_KEY_SIZE
         self.plan.bytes = <uint8_t *>cnp.PyArray_DATA(<cnp.ndarray>self.requests)
         self.plan.start = <const uint64_t *>cnp.PyArray_DATA(<cnp.ndarray>self.starts)
         self.plan.text = <const uint32_t *>cnp.PyArray_DATA(<cnp.ndarray>self.texts)
@@ -211,11 +218,18 @@ cdef class Plan:
             raise ValueError(f"{count} requests of {records} records need as many offsets; got "
                              f"{self.starts.shape} and {self.texts.shape}")
         sizes = np.diff(self.starts.astype(np.int64))
-        room = sizes.repeat(records) - self.texts
         if (sizes <= 0).any() or int(self.starts[0]) != 0 or int(self.starts[count]) != len(self.requests):
             raise ValueError("the starts of the requests do not divide the buffer")
-        if (room < self.plan.text_size).any():
-            raise ValueError("a record's text ends outside its request")
+        self._check_inside(self.texts, self.plan.text_size, "text")
+        return 0
+
+    cdef int _check_inside(self, offsets, uint32_t size, what) except -1:
+        """Every record's text or key must end inside its request."""
+        if offsets.shape != self.texts.shape:
+            raise ValueError(f"{self.texts.shape[0]} records need as many offsets; got {offsets.shape}")
+        room = np.diff(self.starts.astype(np.int64)).repeat(self.plan.records) - offsets
+        if (room < size).any():
+            raise ValueError(f"a record's {what} ends outside its request")
         return 0
 
     @property
@@ -261,13 +275,25 @@ cdef class Ledger:
         self.plan = plan
         self._notes = np.zeros(requests_max * 16, dtype=np.uint8)
         self._seen = np.zeros(requests_max * plan.plan.records, dtype=np.uint8)
+        numbered = (requests_max // HR_LEDGER_NUMBERED_EVERY + 1) * plan.plan.records
+        self._numbered = np.zeros(numbered if plan.requests is not None else 0, dtype=np.uint64)
         self.travel = Histogram()
         self.ledger.plan = &plan.plan
         self.ledger.notes = <hr_note *>cnp.PyArray_DATA(<cnp.ndarray>self._notes)
         self.ledger.seen = <uint8_t *>cnp.PyArray_DATA(<cnp.ndarray>self._seen)
+        if len(self._numbered):
+            self.ledger.numbered = <uint64_t *>cnp.PyArray_DATA(<cnp.ndarray>self._numbered)
         self.ledger.notes_max = requests_max
         self.ledger.base = base
         self.ledger.travel = self.travel.histogram
+
+    def expect_in(self, home):
+        """Say which shard each record of the plan belongs to: uint32, its place among the iterators of a `Load`."""
+        home = np.ascontiguousarray(home, dtype=np.uint32)
+        if home.shape != (self.plan.plan.count * self.plan.plan.records,):
+            raise ValueError(f"{home.shape} shards for {self.plan.plan.count * self.plan.plan.records} records")
+        self._home = home
+        self.ledger.home = <const uint32_t *>cnp.PyArray_DATA(<cnp.ndarray>self._home)
 
     def begin(self, uint32_t template, uint16_t producer=0):
         """Note that a request is begun now; returns its number and the number of its first record."""
@@ -305,6 +331,7 @@ cdef class Ledger:
         self._seen &= 0xFE  # HR_SEEN_ONCE
         self.ledger.read = self.ledger.changed = self.ledger.doubled = 0
         self.ledger.reordered = self.ledger.unsorted = 0
+        self.ledger.rekeyed = self.ledger.misplaced = self.ledger.renumbered = 0
 
     def tally(self):
         """Count what became of everything begun, as a dict. See hr_tally."""
@@ -315,7 +342,8 @@ cdef class Ledger:
             "requests": tally.requests, "records": tally.records, "acknowledged": tally.acknowledged,
             "refused": tally.refused, "unknown": tally.unknown, "read": self.ledger.read, "lost": tally.lost,
             "doubled": self.ledger.doubled, "changed": self.ledger.changed, "reordered": self.ledger.reordered,
-            "unsorted": self.ledger.unsorted, "refused_seen": tally.refused_seen,
+            "unsorted": self.ledger.unsorted, "rekeyed": self.ledger.rekeyed,
+            "misplaced": self.ledger.misplaced, "renumbered": self.ledger.renumbered, "refused_seen": tally.refused_seen,
             "unknown_seen": tally.unknown_seen,
             "first_lost": None if tally.first_lost == 2**64 - 1 else tally.first_lost,
         }
@@ -374,6 +402,7 @@ cdef class Load:
             self.load.connections[i].template_index = i
         for i in range(self.load.readers):
             self._add_reader(&self.load.connections[writers + i], iterators[i], max(producers, writers))
+            self.load.connections[writers + i].order.shard = i
         if hr_load_open(&self.load) != 0:
             raise OSError(self.load.error.decode("utf-8", "replace"))
 

@@ -16,7 +16,7 @@ from headrace.bench._load import Histogram, Ledger, Plan, ShardOrder, plain_disk
 from headrace.bench.report import Run, failures_of, milliseconds
 from headrace.bench.requests import embedded_plan
 from headrace.bench.target import on_core
-from headrace.bench.workloads import Options
+from headrace.bench.workloads import Options, watched
 
 RECORD = 1024
 BATCHES = (64, 256, 500, 1024)  # records a put: 64 KiB to 1 MiB of payload
@@ -45,12 +45,13 @@ def disk(parent: Path, options: Options) -> Run:
     starts. The yardstick's is in the page cache, through which it goes; the log's large writes go past it.
     """
     run = Run({})
-    for records in BATCHES:
-        directory = Path(tempfile.mkdtemp(prefix="headrace-bench-", dir=parent))
-        try:
-            _one_size(run, directory, options, records)
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+    with watched(run, options):
+        for records in BATCHES:
+            directory = Path(tempfile.mkdtemp(prefix="headrace-bench-", dir=parent))
+            try:
+                _one_size(run, directory, options, records)
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
     return run
 
 

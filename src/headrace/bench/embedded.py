@@ -18,7 +18,7 @@ import numpy as np
 from headrace.bench import requests
 from headrace.bench._load import Ledger, Plan, ShardOrder, corpus_keys
 from headrace.bench.report import Run, failures_of
-from headrace.bench.workloads import Options, store_bytes
+from headrace.bench.workloads import Options, store_bytes, watched
 
 SIZE = 100
 BATCH = 10_000  # records a call
@@ -169,10 +169,11 @@ def _timed(
 def embedded_put(parent: Path, options: Options, opener: Opener) -> Run:
     """Records of 100 B: batches without and with keys, lists of bytes, singles through a producer."""
     run = Run({})
-    _arrays(run, parent, opener, Material(options.records or BATCH_RECORDS, options.seed))
-    few = min(options.records or SINGLE_RECORDS, SINGLE_RECORDS)
-    _objects(run, parent, opener, Material(few, options.seed))
-    phases = [detail["memory_growth_mb"] for detail in run.details.values()]
+    with watched(run, options):
+        _arrays(run, parent, opener, Material(options.records or BATCH_RECORDS, options.seed))
+        few = min(options.records or SINGLE_RECORDS, SINGLE_RECORDS)
+        _objects(run, parent, opener, Material(few, options.seed))
+        phases = [detail["memory_growth_mb"] for detail in run.details.values()]
     run.figures["memory_growth_mb_max"] = max(phases)  # the records themselves were there before
     return run
 

@@ -95,21 +95,26 @@ class Endpoint:
             if "ResourceNotFoundException" not in str(error):
                 raise
 
-    def shard_ids(self, name: str) -> list[str]:
+    def shards(self, name: str) -> list[dict[str, Any]]:
         """All shards of a stream, open and closed, in the order in which the endpoint lists them."""
-        found: list[str] = []
+        found: list[dict[str, Any]] = []
         more: dict[str, Any] = {}
         while True:
             description = self.call("DescribeStream", StreamName=name, **more)["StreamDescription"]
-            found += [shard["ShardId"] for shard in description["Shards"]]
+            found += description["Shards"]
             if not description.get("HasMoreShards") or not description["Shards"]:
                 return found
-            more = {"ExclusiveStartShardId": found[-1]}
+            more = {"ExclusiveStartShardId": found[-1]["ShardId"]}
+
+    def hash_key_ranges(self, name: str) -> list[tuple[int, int]]:
+        """First and last hash key of each shard, in the order of `iterators`."""
+        ranges = [shard["HashKeyRange"] for shard in self.shards(name)]
+        return [(int(span["StartingHashKey"]), int(span["EndingHashKey"])) for span in ranges]
 
     def iterators(self, name: str, kind: str = "TRIM_HORIZON") -> list[bytes]:
         """One iterator for each shard, as the JSON text between its quotes."""
         answers = [
-            self.call("GetShardIterator", StreamName=name, ShardId=shard, ShardIteratorType=kind)
-            for shard in self.shard_ids(name)
+            self.call("GetShardIterator", StreamName=name, ShardId=shard["ShardId"], ShardIteratorType=kind)
+            for shard in self.shards(name)
         ]
         return [json.dumps(answer["ShardIterator"])[1:-1].encode("ascii") for answer in answers]

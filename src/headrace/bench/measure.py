@@ -92,10 +92,13 @@ def measure(
     directory: Path,
     note: Note = lambda text: None,
 ) -> Report:
-    """Run one workload `repeat` times. The load stays on its core while a run lasts."""
+    """Run one workload `repeat` times. The load stays on its core while a run lasts.
+
+    A run that others disturbed is made again; `repeat` of them at most.
+    """
     facts = machine.facts(directory)
     report: Report | None = None
-    for number in range(repeat):
+    while report is None or len(report.runs) < repeat:
         machine.touch_memory(directory, touched_bytes(options))
         with maker() as target, on_core(options.cores.load):
             run = WORKLOADS[workload](target, options)
@@ -109,12 +112,10 @@ def measure(
                     parameters=parameters(options, target),
                     machine=facts,
                 )
-        report.runs.append(run)
-        first = next(iter(run.figures.items()), ("", 0.0))
-        note(
-            f"{workload} on {target.name}, run {number + 1} of {repeat}: {run.verdict}, {first[0]} {first[1]:,.0f}"
-        )
-    assert report is not None
+        taken = report.take(run, again=repeat)
+        name, value = next(iter(run.figures.items()), ("", 0.0))
+        number = f"run {len(report.runs)} of {repeat}" if taken else "made again"
+        note(f"{workload} on {target.name}, {number}: {run.verdict}, {name} {value:,.0f}")
     return report
 
 
@@ -142,7 +143,7 @@ def measure_calls(
         parameters=asdict(options),
         machine=machine.facts(directory),
     )
-    for number in range(repeat):
+    while len(report.runs) < repeat:
         machine.touch_memory(directory, touched_bytes(options))
         if workload == "disk":
             run = disk(directory, options)
@@ -150,8 +151,8 @@ def measure_calls(
             run = windows(directory, options)
         else:
             run = embedded_put(directory, options, headrace(durability, options.shards))
-        report.runs.append(run)
-        note(f"{workload}, run {number + 1} of {repeat}: {run.verdict}")
+        taken = report.take(run, again=repeat)
+        note(f"{workload}, {f'run {len(report.runs)} of {repeat}' if taken else 'made again'}: {run.verdict}")
     return report
 
 

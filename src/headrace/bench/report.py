@@ -60,12 +60,24 @@ class Report:
     parameters: Mapping[str, Any]
     machine: Mapping[str, Any]
     runs: list[Run] = field(default_factory=list)
+    set_aside: list[Run] = field(default_factory=list)  # disturbed, and made again
     started: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
     @property
     def verdict(self) -> str:
         verdicts = {run.verdict for run in self.runs}
         return FAIL if FAIL in verdicts or not verdicts else VOID if VOID in verdicts else PASS
+
+    def take(self, run: Run, again: int) -> bool:
+        """Add a repetition. False: it was void (and not wrong) and is set aside; make it again.
+
+        again: how many may be set aside for this report in all; later ones count and make it void.
+        """
+        if run.verdict == VOID and len(self.set_aside) < again:
+            self.set_aside.append(run)
+            return False
+        self.runs.append(run)
+        return True
 
     def median(self) -> dict[str, float]:
         """The median of each figure over the repetitions."""
@@ -98,6 +110,7 @@ class Report:
             "parameters": dict(self.parameters),
             "machine": dict(self.machine),
             "runs": [{**asdict(run), "verdict": run.verdict} for run in self.runs],
+            "set_aside": [{**asdict(run), "verdict": run.verdict} for run in self.set_aside],
         }
 
     def save(self, path: Path) -> None:
@@ -121,6 +134,8 @@ class Report:
         for kind, pick in (("wrong", "failures"), ("void", "doubts")):
             seen = dict.fromkeys(text for run in self.runs for text in getattr(run, pick))
             lines += [f"  {kind}: {text}" for text in seen]
+        for run in self.set_aside:
+            lines.append(f"  made again: a run was void ({'; '.join(run.doubts)})")
         if self.mode == "closed loop":
             lines.append("  closed loop: throughput only, no latency under load can be read from it")
         return "\n".join(lines)
@@ -138,6 +153,9 @@ def failures_of(tally: Mapping[str, Any]) -> list[str]:
         "doubled": "there twice",
         "changed": "not the bytes that were sent",
         "reordered": "out of order within their shard",
+        "rekeyed": "with another partition key than they were sent with",
+        "misplaced": "in another shard than their partition key says",
+        "renumbered": "with another sequence number than was acknowledged",
         "unsorted": "with sequence numbers that do not ascend within their shard",
         "refused_seen": "refused and yet there",
     }

@@ -29,6 +29,9 @@ FAULTS = {
     "double": "there twice",
     "change": "not the bytes that were sent",
     "reorder": "out of order within their shard",
+    "rekey": "with another partition key",
+    "misplace": "in another shard",
+    "renumber": "with another sequence number than was acknowledged",
 }
 
 

@@ -4,8 +4,9 @@
 
     python -m headrace.bench.stub --delay-ms 50 --fault lose
 
-It keeps records in memory, one shard for each first letter of the key modulo the number of shards, and
-prints its port. Faults (each once, at the record numbered --at): lose, double, change, reorder, refuse.
+It keeps records in memory, in the shards that the MD5 of their keys says, and prints its port. Faults (each once,
+at the record numbered --at): lose, double, change, reorder, rekey, misplace, renumber, refuse,
+hang-up (the connection ends without an answer, and the records are there).
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import hashlib
 import json
 from typing import Any
 
-FAULTS = ("none", "lose", "double", "change", "reorder", "refuse")
+FAULTS = ("none", "lose", "double", "change", "reorder", "rekey", "misplace", "renumber", "refuse", "hang-up")
 READ_MAX = 1000
+HASH_KEYS = 2**128
 
 
 class Stub:
@@ -28,14 +31,15 @@ class Stub:
         self.fault = fault
         self.at = at
         self.count = 0
+        self.hung_up = False
         self.streams: dict[str, list[list[dict[str, str]]]] = {}
 
     def put(self, stream: str, record: dict[str, str]) -> dict[str, str]:
         """Take one record, spoiled if its turn has come; the answer is always that of a healthy service."""
         shards = self.streams[stream]
-        shard = sum(record["PartitionKey"].encode()) % len(shards)
+        digest = hashlib.md5(record["PartitionKey"].encode(), usedforsecurity=False).digest()
+        shard = int.from_bytes(digest, "big") * len(shards) // HASH_KEYS
         number, self.count = self.count, self.count + 1
-        target = shards[shard]
         kept = {
             "Data": record["Data"],
             "PartitionKey": record["PartitionKey"],
@@ -43,10 +47,15 @@ class Stub:
         }
         answer = {"ShardId": f"shardId-{shard:012d}", "SequenceNumber": kept["SequenceNumber"]}
         fault = self.fault if number == self.at else "none"
+        target = shards[(shard + (fault == "misplace")) % len(shards)]
         if fault == "refuse":
             return {"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "Rate exceeded"}
         if fault == "change":
             kept["Data"] = kept["Data"][:-8] + "AAAA" + kept["Data"][-4:]
+        if fault == "rekey":
+            kept["PartitionKey"] = "another"
+        if fault == "renumber":
+            answer["SequenceNumber"] = f"{number + 2}"
         if fault == "reorder" and target:
             target[-1]["Data"], kept["Data"] = kept["Data"], target[-1]["Data"]
         elif fault == "reorder":
@@ -67,7 +76,7 @@ class Stub:
             del self.streams[name]
             return {}
         if operation == "DescribeStream":
-            shards = [{"ShardId": f"shardId-{number:012d}"} for number in range(len(self.streams[name]))]
+            shards = shard_descriptions(len(self.streams[name]))
             description = {
                 "StreamName": name,
                 "StreamStatus": "ACTIVE",
@@ -105,11 +114,29 @@ class Stub:
                 turn += 1
                 try:
                     answer = json.dumps(self.call(operation, json.loads(body))).encode()
+                    if self.fault == "hang-up" and not self.hung_up and self.count > self.at:
+                        self.hung_up = True
+                        break
                     writer.write(chunked(answer) if turn % 4 == 0 else plain(answer))
                 except KeyError:
                     writer.write(plain(b'{"__type":"ResourceNotFoundException"}', b"400 Bad Request"))
                 await writer.drain()
         writer.close()
+
+
+def shard_descriptions(count: int) -> list[dict[str, Any]]:
+    """What DescribeStream says of `count` shards that divide the hash keys evenly."""
+    bounds = [-(-HASH_KEYS * number // count) for number in range(count + 1)]
+    return [
+        {
+            "ShardId": f"shardId-{number:012d}",
+            "HashKeyRange": {
+                "StartingHashKey": str(bounds[number]),
+                "EndingHashKey": str(bounds[number + 1] - 1),
+            },
+        }
+        for number in range(count)
+    ]
 
 
 OPERATIONS = (
@@ -147,7 +174,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--delay-ms", type=float, default=0.0)
     parser.add_argument("--fault", choices=FAULTS, default="none")
-    parser.add_argument("--at", type=int, default=700, help="number of the record that the fault happens to")
+    parser.add_argument("--at", type=int, default=800, help="number of the record that the fault happens to")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(run(parser.parse_args()))
 

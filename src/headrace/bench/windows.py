@@ -33,7 +33,7 @@ import msgspec
 from headrace.bench import requests
 from headrace.bench._load import Plan, corpus_keys
 from headrace.bench.report import Run
-from headrace.bench.workloads import Options, settle
+from headrace.bench.workloads import Options, settle, watched
 
 SIZE = 200
 BATCH = 50_000
@@ -86,8 +86,9 @@ def windows(parent: Path, options: Options) -> Run:
     run = Run({}, {"groups": len(groups), "bytes_a_record": SIZE, "shards": options.shards})
     directory = Path(tempfile.mkdtemp(prefix="headrace-bench-", dir=parent))
     try:
-        _measure(run, directory, None, plan, groups, options)
-        _measure(run, directory, "zstd", plan, groups, options)
+        with watched(run, options):
+            _measure(run, directory, None, plan, groups, options)
+            _measure(run, directory, "zstd", plan, groups, options)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return run

@@ -8,7 +8,7 @@ import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from headrace.bench.target import Server, Usage
 LEDGER_BYTES = 512 * 1024 * 1024  # bound on what a ledger may grow to
 OTHERS_MAX = 0.05  # share of the used cores that other processes may take before a run is void
 STEAL_MAX = 0.01
+REFUSED_MAX = 0.01  # share of the records that may be refused before a run's latencies say nothing
 SLIP_MAX_MS = 1.0
 SLIP_FLOOR_MS = 0.05  # less than one wake-up costs: no schedule can be kept closer than this
 
@@ -98,7 +99,7 @@ def requests_bound(shape: Shape, options: Options) -> int:
 
 
 def read_back(target: Target, ledger: Ledger, options: Options, producers: int) -> dict[str, Any]:
-    """Read every shard from its beginning to its end and check each record; returns rates and counts."""
+    """Read every shard from its beginning to its end and check each record; returns rates, counts and noise."""
     load = Load(
         target.endpoint.address,
         ledger,
@@ -108,10 +109,12 @@ def read_back(target: Target, ledger: Ledger, options: Options, producers: int) 
         poll_interval=options.poll_interval,
     )
     before, own, read = target.usage(), time.process_time(), ledger.tally()["read"]
-    begin = time.monotonic()
+    begin, quiet = time.monotonic(), Quiet(options.cores)
     counts = load.run(0.0)
     seconds = time.monotonic() - begin
     own, after = time.process_time() - own, target.usage()
+    used = after.cpu_seconds - before.cpu_seconds if after and before else None
+    noise = quiet.end(own + (used or 0.0))
     load.close()
     records = counts["records_read"] - read
     return {
@@ -123,7 +126,8 @@ def read_back(target: Target, ledger: Ledger, options: Options, producers: int) 
         "bytes": counts["bytes_in"],
         "service_ms": milliseconds(load.read_service),
         "load_cpu_seconds": own,
-        "target_cpu_seconds": after.cpu_seconds - before.cpu_seconds if after and before else None,
+        "target_cpu_seconds": used,
+        "noise": noise,
     }
 
 
@@ -141,6 +145,7 @@ def put(target: Target, shape: Shape, options: Options) -> tuple[Run, Ledger]:
     )
     bound = requests_bound(shape, options)
     ledger = Ledger(plan, bound)
+    ledger.expect_in(requests.homes(plan, endpoint.hash_key_ranges(target.stream), seed=options.seed))
     load = Load(
         endpoint.address,
         ledger,
@@ -228,6 +233,16 @@ def slip_doubts(slip: dict[str, float | int], latency: dict[str, float | int]) -
     return [f"the generator was late itself: p99 of {slip['p99']:.3f} ms, {allowed:.3f} ms are allowed"]
 
 
+@contextlib.contextmanager
+def watched(run: Run, options: Options) -> Iterator[None]:
+    """Watch how quiet the cores are while this process itself works, all its threads; void the run if others did."""
+    quiet, own = Quiet(options.cores), time.process_time()
+    yield
+    run.details["noise"] = noise = quiet.end(time.process_time() - own)
+    if not options.allow_noise:
+        run.doubts += noise_doubts(noise)
+
+
 def noise_doubts(noise: dict[str, float]) -> list[str]:
     """Void if others used the cores. Say so; --allow-noise drops the objection."""
     doubts = []
@@ -249,9 +264,18 @@ def _check(run: Run, ledger: Ledger, counts: dict[str, Any]) -> None:
     run.failures += failures_of(tally)
     if tally["acknowledged"] == 0:
         run.failures.append(f"no record was acknowledged ({counts['first_refusal'] or 'no answer'})")
+    if counts["requests_unanswered"]:
+        run.doubts.append(
+            f"{counts['requests_unanswered']:,} requests were never answered: their connections broke"
+        )
     if counts["requests_refused"] or counts["records_refused"]:
         run.details["refused"] = counts["first_refusal"]
         run.figures["records_refused"] = float(counts["records_refused"])
+    if counts["records_refused"] > REFUSED_MAX * max(1, tally["records"]):
+        run.doubts.append(
+            f"{counts['records_refused']:,} of {tally['records']:,} records were refused; refusals are quicker "
+            f"than work, and {REFUSED_MAX:.0%} are allowed"
+        )
 
 
 def put_workload(name: str) -> Callable[[Target, Options], Run]:
@@ -264,23 +288,40 @@ def put_workload(name: str) -> Callable[[Target, Options], Run]:
 
 
 def drain(target: Target, options: Options) -> Run:
-    """Fill a stream with records of 1 KiB, then read all of it: raw at once, cold when it has been compressed."""
-    filled, ledger = put(target, requests.PUT_1K, options)
+    """Fill a stream with records of 1 KiB, then read all of it: raw at once, cold when it has been compressed.
+
+    Each figure is the median of `options.drains` readings that nobody disturbed. One that was disturbed is made
+    again, as often at most; it stays in the details. How quiet it was while the stream was filled does not matter.
+    """
+    filled, ledger = put(target, requests.PUT_1K, replace(options, allow_noise=True))
     details: dict[str, Any] = {"fill": filled.figures, "check": filled.details["check"]}
     run = Run({}, details, list(filled.failures), list(filled.doubts))
-    reads = [filled.details["read_back"]]
-    reads += [_read_again(run, target, ledger, options) for _ in range(options.drains - 1)]
-    _drain_figures(run, "", reads)
-    details["drains"] = reads
+    details["drains"] = _readings(run, "", target, ledger, options, [filled.details["read_back"]])
     if target.directory is None:
         return run
     details["settled"] = settle(target.directory, options.settle_seconds)
     if details["settled"]["raw_bytes"] > 0.05 * details["settled"]["cold_bytes"]:
         run.doubts.append(f"not all was compressed after {options.settle_seconds:g} s: no cold figure")
         return run
-    details["cold_drains"] = [_read_again(run, target, ledger, options) for _ in range(options.drains)]
-    _drain_figures(run, "cold_", details["cold_drains"])
+    details["cold_drains"] = _readings(run, "cold_", target, ledger, options, [])
     return run
+
+
+def _readings(
+    run: Run, prefix: str, target: Target, ledger: Ledger, options: Options, reads: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Read until enough readings were quiet, and put their medians into the run's figures."""
+
+    def undisturbed() -> list[dict[str, Any]]:
+        return [read for read in reads if options.allow_noise or not noise_doubts(read["noise"])]
+
+    while len(undisturbed()) < options.drains and len(reads) < 2 * options.drains:
+        reads.append(_read_again(run, target, ledger, options))
+    if len(undisturbed()) < options.drains:
+        disturbed = [read for read in reads if read not in undisturbed()]
+        run.doubts += noise_doubts(disturbed[-1]["noise"])
+    _drain_figures(run, prefix, undisturbed() or reads)
+    return reads
 
 
 def _read_again(run: Run, target: Target, ledger: Ledger, options: Options) -> dict[str, Any]:
