@@ -56,19 +56,19 @@ static void encode_scalar(uint8_t *target, const uint8_t *source, size_t size)
     target[3] = '=';
 }
 
-/* Take the padding that completes a run of `run` alphabet characters. Returns the characters of run and
- * padding together, or -1. */
+/* Take the padding that completes a run of `run` alphabet characters, the last of which may have no bits set
+ * behind the last byte. Returns the characters of run and padding together, or -1. */
 static inline ptrdiff_t finish(const uint8_t *source, size_t size, size_t run)
 {
     switch (run & 3) {
     case 0:
         return (ptrdiff_t)run;
     case 2:
-        if (size - run < 2 || source[run] != '=' || source[run + 1] != '=')
+        if (size - run < 2 || source[run] != '=' || source[run + 1] != '=' || (value_of(source[run - 1]) & 15) != 0)
             return -1;
         return (ptrdiff_t)run + 2;
     case 3:
-        if (size - run < 1 || source[run] != '=')
+        if (size - run < 1 || source[run] != '=' || (value_of(source[run - 1]) & 3) != 0)
             return -1;
         return (ptrdiff_t)run + 1;
     default:

@@ -4,10 +4,8 @@
  * base64.h: base64 in both directions, as JSON requests and answers carry binary data.
  *
  * The form is RFC 4648, section 4: the alphabet A-Z a-z 0-9 + /, no line breaks, padding written and
- * demanded. What the decoder accepts is what Python's binascii.a2b_base64(text, strict_mode=True)
- * accepts of texts whose length is a multiple of four: the unused low bits of a last, padded group are
- * ignored whatever they are (RFC 4648, 3.5 leaves this open; the AWS services and SDKs ignore them),
- * everything else that is not the canonical text is refused.
+ * demanded. The decoder accepts the canonical text of some bytes and nothing else: bits behind the last byte
+ * in a padded group must be zero (RFC 4648, 3.5 leaves this open; Kinesis refuses other texts).
  *
  * No function reads beyond source + size or writes beyond what is stated, whatever the SIMD level.
  *

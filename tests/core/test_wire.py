@@ -63,6 +63,7 @@ def model_record(record, keyed):
         data = base64.b64decode(record["Data"], validate=True)
     except ValueError:
         raise Declined from None
+    need(base64.b64encode(data).decode() == record["Data"])
     key, hash_key = "", None
     if keyed:
         key = record.get("PartitionKey")
@@ -378,6 +379,8 @@ MARKS = {
         '{"StreamName":"s","Records":[{"Data":null,"PartitionKey":"k"}]}',
         '{"StreamName":"s","Records":[{"Data":"QUJ","PartitionKey":"k"}]}',
         '{"StreamName":"s","Records":[{"Data":"Q-_=","PartitionKey":"k"}]}',
+        '{"StreamName":"s","Records":[{"Data":"YR==","PartitionKey":"k"}]}',
+        '{"StreamName":"s","Records":[{"Data":"QUJDQUJ=","PartitionKey":"k"}]}',
         '{"StreamName":"s","Records":[{"Data":"QUJD\\n","PartitionKey":"k"}]}',
         '{"StreamName":"s","Records":[{"Data":"QUJD","Data":"QUJD","PartitionKey":"k"}]}',
         '{"StreamName":"s","Records":[{"Data":"QUJD","PartitionKey":"k","Extra":1}]}',

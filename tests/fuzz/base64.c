@@ -38,6 +38,8 @@ FUZZ_MODEL static ptrdiff_t model(uint8_t *target, size_t room, const uint8_t *t
     for (size_t i = run; i % 4 != 0; i++)
         if (i >= size || text[i] != '=')
             return -1;
+    if ((held & ((1u << bits) - 1)) != 0)
+        return -1; /* bits that belong to no byte */
     return (ptrdiff_t)((run + 3) / 4 * 4);
 }
 
