@@ -8,10 +8,13 @@ module. All other metadata stands in pyproject.toml.
 Switches (environment, at build time):
   HEADRACE_DEBUG=1     bounds checks in Cython and asserts in C
   HEADRACE_SANITIZE=1  address and undefined-behaviour sanitizers (run Python with libasan preloaded)
+
+A build with other switches than the last one's, into whichever directory, builds everything anew.
 """
 
 import os
 import sys
+from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
@@ -19,6 +22,8 @@ from setuptools import Extension, setup
 
 DEBUG = os.environ.get("HEADRACE_DEBUG") == "1"
 SANITIZE = os.environ.get("HEADRACE_SANITIZE") == "1"
+STAMP = Path("build/switches")  # the switches of the last build; every module is older than a new stamp
+CYTHON_DIRECTORY = "build/cython-debug" if DEBUG else "build/cython"  # Cython compares times, not directives
 
 # module: kernels it owns
 MODULES: dict[str, list[str]] = {
@@ -54,7 +59,7 @@ MODULES: dict[str, list[str]] = {
 def extension(module: str, kernels: list[str]) -> Extension:
     """Describe one extension module together with the kernels compiled into it."""
     flags = ["-std=c11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden"]
-    flags += ["-O1", "-g"] if SANITIZE else ["-O3"]
+    flags += ["-O1", "-g", "-fno-omit-frame-pointer"] if SANITIZE else ["-O3"]
     links: list[str] = []
     macros: list[tuple[str, str | None]] = [
         ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
@@ -65,7 +70,7 @@ def extension(module: str, kernels: list[str]) -> Extension:
     else:
         flags.append("-UNDEBUG")
     if SANITIZE:
-        flags += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+        flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
         links += ["-fsanitize=address,undefined"]
     source = "src/" + module.replace(".", "/") + ".pyx"
     headers = [f"native/{name}" for name in sorted(os.listdir("native")) if name.endswith(".h")]
@@ -81,20 +86,31 @@ def extension(module: str, kernels: list[str]) -> Extension:
     )
 
 
-setup(
-    ext_modules=cythonize(
-        [extension(module, kernels) for module, kernels in MODULES.items()],
-        include_path=["src"],
-        build_dir="build/cython",
-        nthreads=0 if sys.platform == "darwin" else (os.cpu_count() or 1),
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": DEBUG,
-            "wraparound": False,
-            "initializedcheck": DEBUG,
-            "cdivision": True,
-            "freethreading_compatible": False,
-            "embedsignature": False,
-        },
-    ),
+def stamp() -> str:
+    """Note the switches if they are not those of the last build, and return the note's path."""
+    switches = f"HEADRACE_DEBUG={DEBUG:d} HEADRACE_SANITIZE={SANITIZE:d}\n"
+    if not STAMP.exists() or STAMP.read_text() != switches:
+        STAMP.parent.mkdir(exist_ok=True)
+        STAMP.write_text(switches)
+    return str(STAMP)
+
+
+extensions = cythonize(
+    [extension(module, kernels) for module, kernels in MODULES.items()],
+    include_path=["src"],
+    build_dir=CYTHON_DIRECTORY,
+    nthreads=0 if sys.platform == "darwin" else (os.cpu_count() or 1),
+    compiler_directives={
+        "language_level": 3,
+        "boundscheck": DEBUG,
+        "wraparound": False,
+        "initializedcheck": DEBUG,
+        "cdivision": True,
+        "freethreading_compatible": False,
+        "embedsignature": False,
+    },
 )
+for each in extensions:
+    each.depends.append(stamp())
+
+setup(ext_modules=extensions, options={"build_ext": {"parallel": True}})  # a compiler on each core

@@ -22,7 +22,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]  # it compiles everything
 
 
 def modules() -> list[str]:
@@ -137,6 +137,13 @@ def test_the_wheel_installs_and_works_in_an_empty_environment(distributions, tmp
             [programs / "headrace", *words],
             check=words[0] != "doctor", cwd=tmp_path, env=clean, timeout=60, stdin=subprocess.DEVNULL,
         )  # fmt: skip
+    demo = subprocess.run(
+        [programs / "headrace", "demo", "--seconds", "5"],
+        check=False, cwd=tmp_path, env={**clean, "TMPDIR": os.fspath(tmp_path)}, timeout=120,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (demo.returncode, demo.stderr) == (0, ""), demo.stdout
+    assert demo.stdout.count("\nok      ") == 4 and "FAILED" not in demo.stdout, demo.stdout
     listed = subprocess.run(
         [programs / "pip", "check"], capture_output=True, text=True, check=False, env=clean
     )
