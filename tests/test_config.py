@@ -2,13 +2,31 @@
 # Copyright The headrace authors
 """Configuration merges file, variables and options, and refuses what it does not know by name."""
 
+import re
+from pathlib import Path
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import config
-from headrace.config import Secret, load, parse_address, parse_duration, parse_size
-from headrace.errors import ConfigurationError
+from headrace.config import (
+    Secret,
+    check_choice,
+    check_count,
+    load,
+    parse_address,
+    parse_duration,
+    parse_size,
+)
+from headrace.errors import ConfigurationError, InvalidArgument
+from headrace.firehose.buckets import Buckets
+
+PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
+SECTIONS = {
+    "server": config.Server, "store": config.Store, "streams": config.Streams, "buckets.NAME": config.Bucket,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -66,6 +84,20 @@ def test_options_win_over_variables_and_these_over_the_file(write):
     assert found.server.connections_max == 1 and found.origins["server.connections_max"] == str(file)
 
 
+@pytest.mark.parametrize("said", ['"text"', '{ env = "A" }', '{ file = "/a" }'])
+def test_a_variable_wins_over_the_file_for_the_whole_of_a_secret(write, said):
+    file = write(f'[buckets.X]\nurl = "s3://x"\nsecret_access_key = {said}\naccess_key_id = {said}')
+    name, key = "HEADRACE__BUCKETS__X__SECRET_ACCESS_KEY", "buckets.X.secret_access_key"
+    for suffix, secret in (("", "b"), ("__ENV", {"env": "b"}), ("__FILE", {"file": "b"})):
+        found = load(file, {name + suffix: "b"})
+        assert found.buckets["X"].secret_access_key == Secret(secret)
+        assert found.buckets["X"].access_key_id == load(file, {}).buckets["X"].access_key_id
+        origins = {each: where for each, where in found.origins.items() if each.startswith(key)}
+        assert origins == {key + suffix.lower().replace("__", "."): name + suffix}
+    with pytest.raises(ConfigurationError, match="a secret is a text"):
+        load(file, {name + "__ENV": "b", name + "__FILE": "b"})
+
+
 def test_variables_take_the_type_of_their_key(write):
     file = write('[buckets.Raw]\nurl = "s3://x"')
     environ = {
@@ -84,6 +116,18 @@ def test_variables_take_the_type_of_their_key(write):
     assert found.buckets["Raw"].access_key_id == Secret({"env": "KEY_ID"})
     assert load(file, {"HEADRACE_INSECURE": "1"}).server.insecure is True
     assert load(file, {"HEADRACE__SERVER__ALLOWED_HOSTS": '["a"]'}).server.allowed_hosts == ("a",)
+
+
+def test_names_that_clients_use_are_taken(write):
+    hosts = ["kinesis", "kinesis.test", "Kinesis_1.test.", "xn--bcher-kva.test", "192.0.2.1", "2001:db8::1"]
+    found = load(write(f"[server]\nallowed_hosts = {hosts}"), {"AWS_REGION": "eu-north-1"})
+    assert found.server.allowed_hosts == tuple(hosts)
+
+
+def test_the_region_of_the_environment_is_checked_too(write):
+    with pytest.raises(ConfigurationError, match="AWS_REGION: region 'eu north' is not letters"):
+        load(write(""), {"AWS_REGION": "eu north"})
+    assert load(write("[streams]\nregion = 'a'"), {"AWS_REGION": "eu north"}).streams.region == "a"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +152,26 @@ def test_variables_take_the_type_of_their_key(write):
             {"HEADRACE__SERVER__IDLE": "soon"},
             r"HEADRACE__SERVER__IDLE: server.idle: 'soon' is not a duration",
         ),
+        ("[server]\nconnections_max = 0", {}, "server.connections_max is 0; the least is 1"),
+        ("[server]\nconnections_max = -3", {}, "server.connections_max is -3; the least is 1"),
+        ("[server]\nidle = 0", {}, "server.idle is 0; it must be more than that"),
+        ("[server]\nbody_timeout = '0s'", {}, "server.body_timeout is 0; it must be more than that"),
+        ("[store]\nmax_bytes = 0", {}, "store.max_bytes is 0 bytes; the least is 65536"),
+        ("", {"HEADRACE__STORE__MAX_BYTES": "1KiB"}, "store.max_bytes is 1024 bytes; the least is 65536"),
+        ("[streams]\nmax_bytes = '0'", {}, "streams.max_bytes is 0 bytes; the least is 1048576"),
+        ("[server]\nallowed_hosts = ['*']", {}, r"server.allowed_hosts: '\*' is not the name of a host"),
+        (
+            "[server]\nallowed_hosts = ['a.test', 'b.test:80']",
+            {},
+            "'b.test:80' is not the name .*without scheme, port",
+        ),
+        ("[server]\nallowed_hosts = ['http://a.test']", {}, "'http://a.test' is not the name of a host"),
+        ("[server]\nallowed_hosts = ['[::1]']", {}, r"'\[::1\]' is not the name of a host"),
+        ("[server]\nallowed_hosts = ['']", {}, "'' is not the name of a host"),
+        ("[streams]\nregion = 'bad region'", {}, "region 'bad region' is not letters, digits and hyphens"),
+        ("[streams]\nregion = ''", {}, "region '' is not letters, digits and hyphens"),
+        ("", {"HEADRACE__STREAMS__REGION": "a:b"}, "region 'a:b' is not letters, digits and hyphens"),
+        ("[streams]\naccount = '12'", {}, "account '12' is not 12 digits"),
         ("", {"HEADRACE__SERVER": "1"}, "does not name a key"),
         ("", {"HEADRACE__SERVER__BIND__X": "1"}, "does not name a key"),
         ("[buckets.a]\nurl = 'x'\naccess_key_id = {nev = 'A'}", {}, "a secret is a text"),
@@ -177,7 +241,7 @@ def test_durations_add_up(hours, minutes, seconds):
 
 @pytest.mark.parametrize("value", ["", "8 GiX", "-1", -1, True, None, 1.5, "1e3", "GiB"])
 def test_what_is_no_size_is_refused(value):
-    with pytest.raises(ValueError, match="size"):
+    with pytest.raises(InvalidArgument, match="size"):
         parse_size(value)
 
 
@@ -185,7 +249,7 @@ def test_what_is_no_size_is_refused(value):
     "value", ["", "5 minutes", "-1s", -1, True, None, float("inf"), float("nan"), "1s5", "s"]
 )
 def test_what_is_no_duration_is_refused(value):
-    with pytest.raises(ValueError, match="duration"):
+    with pytest.raises(InvalidArgument, match="duration"):
         parse_duration(value)
 
 
@@ -212,3 +276,66 @@ def test_addresses_are_split(text, expected):
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(ValueError, match="host:port"):
         parse_address(text)
+
+
+# --- docs/configuration.md ---
+
+
+def documented(section: str) -> dict[str, str]:
+    """The keys of a section's table, with what it says of their defaults."""
+    part = re.split(r"^##", PAGE.split(f"### `[{section}]`", 1)[1], maxsplit=1, flags=re.M)[0]
+    return dict(re.findall(r"^\| `(\w+)` \| (.*?) \| ", part, re.M))
+
+
+def test_the_page_has_every_section_and_key_that_the_loader_takes_and_no_other():
+    taken = {field.name for field in msgspec.structs.fields(config.Config)} - {"path", "origins"}
+    assert {section.partition(".")[0] for section in SECTIONS} == taken
+    assert re.findall(r"^### `\[([\w.]+)\]`", PAGE, re.M) == list(SECTIONS)
+    for section, struct in SECTIONS.items():
+        assert list(documented(section)) == [field.name for field in msgspec.structs.fields(struct)]
+
+
+@pytest.mark.parametrize("section", ["server", "store", "streams"])
+def test_the_defaults_on_the_page_are_the_loaders(write, section):
+    """Method: what the page gives as a value of TOML is loaded, and is what there is without it."""
+    values = {key: text[1:-1] for key, text in documented(section).items() if re.fullmatch(r"`[^`$]+`", text)}
+    written = load(
+        write(f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in values.items())), {}
+    )
+    assert getattr(written, section) == getattr(config.Config(), section)
+    unset = {key for key in documented(section) if getattr(getattr(written, section), key) is None}
+    assert unset == documented(section).keys() - values.keys()
+
+
+def test_the_example_on_the_page_loads_and_maps_its_buckets(write, tmp_path, monkeypatch):
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
+    found = load(write(example), {})
+    assert found.server.bind == "127.0.0.1:4567" and found.store.max_bytes == 100 * 1024**3
+    assert (found.store.durability, found.streams.on_full) == ("disk", "drop_oldest")
+    monkeypatch.setenv("S3_SECRET", "hidden")
+    buckets = Buckets(found, tmp_path)
+    assert buckets.find("archive").described == "s3://telemetry/raw at http://127.0.0.1:7070"
+    assert buckets.find("cold.logs").described == "file:///srv/archive/cold"
+
+
+def test_choices_and_counts_say_what_was_seen_and_what_is_allowed():
+    for value in ("a", "b", None):
+        check_choice("letter", value, ("a", "b", None))
+    for value, message in (
+        ("A", r"letter is 'A'; allowed are 'a', 'b', None \(did you mean 'a'\?\)"),
+        ("", r"letter is ''; allowed are 'a', 'b', None$"),
+        (0, "letter is 0"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            check_choice("letter", value, ("a", "b", None))
+    assert check_count("n", 0, 0) == 0 and check_count("n", 5, 1, 5) == 5
+    for value, message in (
+        (6, "n is 6; allowed are 1 to 5"),
+        ("5", "n is '5'; expected a whole number"),
+        (True, "n is True; expected a whole number"),
+        (2.0, "n is 2.0; expected a whole number"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            check_count("n", value, 1, 5)
+    with pytest.raises(InvalidArgument, match="n is -1; the least is 0"):
+        check_count("n", -1, 0)

@@ -13,16 +13,19 @@ file, the file over defaults. Another room adds a section by adding a struct and
 from __future__ import annotations
 
 import difflib
+import ipaddress
+import operator
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from headrace.errors import ConfigurationError
+from headrace import limits
+from headrace.errors import ConfigurationError, InvalidArgument
 
 FILE_NAME = "headrace.toml"
 DEFAULT_PORT = 4567
@@ -30,39 +33,65 @@ DEFAULT_PORT = 4567
 _SIZES = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
 _SIZES |= {"KIB": 1024, "MIB": 1024**2, "GIB": 1024**3, "TIB": 1024**4}
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SECRET_KEYS = ("env", "file")
 
 
 def parse_size(value: int | str) -> int:
-    """Bytes of 1048576, "1048576", "8GiB" or "1.5 MB"; ValueError otherwise."""
+    """Bytes of 1048576, "1048576", "8GiB" or "1.5 MB"; InvalidArgument otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{value!r} is not a size; write bytes or a text such as '8GiB'")
+        raise InvalidArgument(f"{value!r} is not a size; write bytes or a text such as '8GiB'")
     if isinstance(value, int):
         if value < 0:
-            raise ValueError(f"{value} is a negative size")
+            raise InvalidArgument(f"{value} is a negative size")
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
     unit = match[2].upper() if match else None
     if match is None or unit not in _SIZES:
-        raise ValueError(f"{value!r} is not a size; write bytes or a text such as '8GiB' or '500MB'")
+        raise InvalidArgument(f"{value!r} is not a size; write bytes or a text such as '8GiB' or '500MB'")
     return int(float(match[1]) * _SIZES[unit]) if "." in match[1] else int(match[1]) * _SIZES[unit]
 
 
 def parse_duration(value: float | str) -> float:
-    """Seconds of 30, "30", "250ms", "10s", "5m", "24h", "7d" or "1h30m"; ValueError otherwise."""
+    """Seconds of 30, "30", "250ms", "10s", "5m", "24h", "7d" or "1h30m"; InvalidArgument otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{value!r} is not a duration; write seconds or a text such as '24h'")
+        raise InvalidArgument(f"{value!r} is not a duration; write seconds or a text such as '24h'")
     if isinstance(value, int | float):
         if not 0 <= value < float("inf"):
-            raise ValueError(f"{value} is not a duration: it must be 0 or more and finite")
+            raise InvalidArgument(f"{value} is not a duration: it must be 0 or more and finite")
         return float(value)
     text = value.strip()
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h|d))+", text):
-        raise ValueError(
+        raise InvalidArgument(
             f"{value!r} is not a duration; write seconds or a text such as '250ms', '10s' or '24h'"
         )
     return sum(float(number) * _DURATIONS[unit] for number, unit in re.findall(r"([\d.]+)(ms|s|m|h|d)", text))
+
+
+def check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
+    """InvalidArgument where `value` is none of what is allowed."""
+    if not any(type(value) is type(each) and value == each for each in allowed):
+        texts = [each for each in allowed if isinstance(each, str)]
+        near = difflib.get_close_matches(str(value).lower(), texts, n=1)
+        raise InvalidArgument(
+            f"{name} is {value!r}; allowed are {', '.join(map(repr, allowed))}",
+            hint=f"did you mean {near[0]!r}?" if near else "",
+        )
+
+
+def check_count(name: str, value: object, least: int, most: int | None = None) -> int:
+    """The number, as an int; InvalidArgument where it is no whole number or out of bounds."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        count = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidArgument(f"{name} is {value!r}; expected a whole number") from None
+    if count < least or (most is not None and count > most):
+        bounds = f"allowed are {least} to {most}" if most is not None else f"the least is {least}"
+        raise InvalidArgument(f"{name} is {count}; {bounds}")
+    return count
 
 
 def parse_address(value: str) -> tuple[str, int]:
@@ -108,7 +137,7 @@ class Secret:
         if isinstance(value, str):
             self._kind, self._value = "text", value
             return
-        if not isinstance(value, Mapping) or len(value) != 1 or not set(value) <= {"env", "file"}:
+        if not isinstance(value, Mapping) or len(value) != 1 or not set(value) <= set(_SECRET_KEYS):
             raise ValueError('a secret is a text, {env = "NAME"} or {file = "path"}')
         ((self._kind, self._value),) = value.items()
         if not isinstance(self._value, str):
@@ -145,6 +174,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     bind: Address = Address(f"127.0.0.1:{DEFAULT_PORT}")
     insecure: bool = False  # listen beyond loopback without authentication
     allowed_hosts: tuple[str, ...] = ()  # Host names accepted beside localhost
+    metrics_token: Secret | None = None  # what /-/metrics asks for beyond loopback
     connections_max: int = 4096
     idle: Duration = Duration(60)
     head_timeout: Duration = Duration(10)
@@ -168,6 +198,7 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
     region: str | None = None  # AWS_REGION, or us-east-1
     max_bytes: Size | None = None
     on_full: Literal["throttle", "drop_oldest"] = "throttle"
+    enforce_limits: bool = False  # ten UpdateShardCount a day, as the real service
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,6 +224,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _OWN_FIELDS = ("path", "origins")
+_LEAST = {
+    "server.connections_max": 1,
+    "store.max_bytes": limits.store_size_least,
+    "streams.max_bytes": limits.stream_size_least,
+}
+_HOST_NAME = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 
 
 def default_directory(environ: Mapping[str, str] = os.environ) -> Path:
@@ -234,7 +271,10 @@ def load(
     for name, value in sorted(environ.items()):
         if name.startswith("HEADRACE__"):
             keys = _variable_keys(name, merged)
-            _put(merged, keys, _typed(value, _type_at(keys, name)))
+            hint = _type_at(keys, name)
+            if Secret in get_args(hint):
+                _forget(merged, keys[:-1] if keys[-1] in _SECRET_KEYS else keys, str(file), origins)
+            _put(merged, keys, _typed(value, hint))
             origins[".".join(keys)] = name
     if environ.get("HEADRACE_INSECURE") == "1":
         _put(merged, ("server", "insecure"), True)
@@ -247,7 +287,52 @@ def load(
         config = msgspec.convert(merged, Config, dec_hook=_decode, str_keys=True)
     except msgspec.ValidationError as error:
         raise _invalid(error, origins, file) from None
+    _check_numbers(config, origins)
+    for host in config.server.allowed_hosts:
+        _check_host(host, origins["server.allowed_hosts"])
+    _check_names(config, origins, environ.get("AWS_REGION"))
     return msgspec.structs.replace(config, path=str(file) if file is not None else None, origins=origins)
+
+
+def _check_numbers(config: Config, origins: Mapping[str, str]) -> None:
+    """Refuse numbers that would be ignored or leave nothing to work with."""
+    for key, least in _LEAST.items():
+        section, _, name = key.partition(".")
+        value = getattr(getattr(config, section), name)
+        if value is not None and value < least:
+            unit = " bytes" if isinstance(value, Size) else ""
+            raise ConfigurationError(f"{origins[key]}: {key} is {value}{unit}; the least is {least}")
+    for name in ("idle", "head_timeout", "body_timeout", "request_timeout"):
+        if getattr(config.server, name) <= 0:
+            key = f"server.{name}"
+            raise ConfigurationError(f"{origins[key]}: {key} is 0; it must be more than that, as in '60s'")
+
+
+def _check_host(host: str, origin: str) -> None:
+    """Refuse what no Host header names."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if not re.fullmatch(_HOST_NAME, host):
+            raise ConfigurationError(
+                f"{origin}: server.allowed_hosts: {host!r} is not the name of a host",
+                hint="write each name alone, without scheme, port, brackets or wildcard: kinesis.test",
+            ) from None
+
+
+def _check_names(config: Config, origins: Mapping[str, str], variable: str | None) -> None:
+    """Refuse what ARNs cannot have. variable: the region where none is configured."""
+    account, region = config.streams.account, config.streams.region
+    if not re.fullmatch(r"[0-9]{12}", account):
+        origin = origins["streams.account"]
+        raise ConfigurationError(f"{origin}: account {account!r} is not 12 digits", hint="see --account")
+    if region is None:
+        region = variable or None
+    if region is not None and not re.fullmatch(r"[A-Za-z0-9-]{1,63}", region):
+        raise ConfigurationError(
+            f"{origins.get('streams.region', 'AWS_REGION')}: region {region!r} is not letters, digits and hyphens",
+            hint="as in us-east-1; see --region",
+        )
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -331,7 +416,7 @@ def _type_at(keys: tuple[str, ...], variable: str) -> Any:
         inner, named = _struct_in(fields[key])
         section = (*section, key)
         if inner is None:
-            if not rest or (Secret in get_args(fields[key]) and rest in (["env"], ["file"])):
+            if not rest or (Secret in get_args(fields[key]) and rest in [[key] for key in _SECRET_KEYS]):
                 return fields[key]
             break
         if named and rest:
@@ -361,6 +446,16 @@ def _put(table: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
             table[key] = {}
         table = table[key]
     table[keys[-1]] = value
+
+
+def _forget(table: dict[str, Any], keys: tuple[str, ...], where: str, origins: dict[str, str]) -> None:
+    """Drop what a place says of a secret, the whole of it: half of it is none."""
+    dotted = ".".join(keys)
+    said = [key for key in origins if key == dotted or key.startswith(dotted + ".")]
+    for key in said:
+        if origins[key] == where:
+            del origins[key]
+            _put(table, keys, {})
 
 
 def _decode(kind: type, value: Any) -> Any:

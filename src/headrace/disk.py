@@ -12,11 +12,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Protocol
 
 READ_SIZE_MAX = 64 << 20  # of one call; its buffer is made before anything is read
+REMOVALS_MAX = 5  # attempts to remove a directory
 # File systems on which pwrite, fdatasync, rename and flock mean what the crash rules need.
 FILE_SYSTEMS_ALLOWED = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "bcachefs", "apfs"}
@@ -60,6 +62,10 @@ class Disk(Protocol):
         ...
 
     def make_directory(self, path: Path) -> None: ...
+
+    def remove_directory(self, path: Path) -> None:
+        """Remove a directory with everything in it, if there is one."""
+        ...
 
     def free_bytes(self, path: Path) -> int: ...
 
@@ -130,6 +136,16 @@ class SystemDisk:
     def make_directory(self, path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    def remove_directory(self, path: Path) -> None:
+        for left in reversed(range(REMOVALS_MAX)):  # others may make or remove a file in it meanwhile
+            try:
+                shutil.rmtree(path)
+            except OSError:
+                if not left and path.exists():
+                    raise
+            if not path.exists():
+                return
+
     def free_bytes(self, path: Path) -> int:
         facts = os.statvfs(path)
         return facts.f_bavail * facts.f_frsize
@@ -163,11 +179,16 @@ def is_full(problem: OSError) -> bool:
     return problem.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def read_all(disk: Disk, file: int, size: int, position: int) -> bytes:
-    """Read `size` bytes, or fewer at the end of the file. Takes memory for what there is, whatever was asked for."""
+def read_all(disk: Disk, file: int, size: int, position: int, path: Path | None = None) -> bytes:
+    """Read `size` bytes, or fewer at the end of the file. Takes memory for what there is, whatever was asked for.
+    path: of the file, for the error; the system does not name it."""
     parts: list[bytes] = []
     while size > 0:
-        part = disk.pread(file, min(size, READ_SIZE_MAX), position)
+        try:
+            part = disk.pread(file, min(size, READ_SIZE_MAX), position)
+        except OSError as problem:
+            problem.filename = problem.filename or path
+            raise
         if not part:
             break
         parts.append(part)

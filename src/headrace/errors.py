@@ -7,7 +7,7 @@
     │   ├── NotFound                ResourceNotFoundException
     │   ├── AlreadyExists           ResourceInUseException
     │   ├── ResourceInUse           ResourceInUseException
-    │   ├── InvalidArgument         InvalidArgumentException
+    │   ├── InvalidArgument         InvalidArgumentException; a ValueError, too
     │   ├── ValidationError         ValidationException (a shape was violated)
     │   ├── SerializationError      SerializationException (a body did not parse)
     │   ├── UnknownOperation        UnknownOperationException
@@ -98,8 +98,8 @@ class AlreadyExists(ResourceInUse):
     """A resource of this name exists."""
 
 
-class InvalidArgument(CallerError):
-    """An argument's value is not allowed."""
+class InvalidArgument(CallerError, ValueError):
+    """An argument's value is not allowed. Also a ValueError, for callers that know only Python's own."""
 
 
 class ValidationError(CallerError):
@@ -245,4 +245,4 @@ class LeaseLost(Error):
 
 
 class ExpiredPosition(Error):
-    """What the position points at is no longer kept."""
+    """What the position points at is no longer kept: its record was dropped, by age or by a limit."""

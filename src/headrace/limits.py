@@ -23,6 +23,7 @@ list_shards_max = 1_000  # an answer of ListShards
 list_streams_max = 100  # an answer of ListStreams
 get_records_count_max = 10_000
 get_records_size_max = 10 * MIB
+stream_size_least = 1 * MIB  # of the limit that a stream may be given
 retention_hours_min = 24
 retention_hours_max = 8_760
 token_age_ms_max = 300_000  # shard iterators and NextToken
@@ -54,6 +55,7 @@ lanes_max = 8  # a stream
 segment_size_first = 1 * MIB
 segment_size_max = 64 * MIB
 segment_size_least = 64 * KIB  # however small a stream's limit is
+store_size_least = 64 * KIB  # of the limit that a store may be given: one such segment
 segment_idle_ns = 60 * 1_000_000_000
 segment_ahead_s = 2  # the next file of a `disk` lane is made this long before it may be wanted
 compression_intake_max = 128 * MIB  # a second; a `disk` lane that takes in more is compressed later
@@ -103,6 +105,7 @@ sql_state_inline_size_max = 64 * KIB  # open windows kept with a position; beyon
 
 assert record_size_max + partition_key_size_max <= frame_record_size_max
 assert put_records_size_max <= http_body_size_max
+assert segment_size_least <= store_size_least <= stream_size_least
 assert disk_free_urgent < ballast_size < disk_free_least
 assert http_body_size_max <= http_bodies_size_max
 assert firehose_batch_count_max <= put_records_count_max

@@ -248,7 +248,7 @@ def test_the_command_shows_rows_places_of_errors_and_named_queries(tmp_path, cap
     assert main(["sql", "explain", "--store", directory, "-f", str(tmp_path / "q.sql")]) == 0
     assert "scan m: k VARCHAR" in capsys.readouterr().out
     command = ["sql", "run", "n", "--store", directory, "--into", "o", "--until", "latest", "SELECT k FROM m"]
-    assert main(command) == 1
+    assert main(command) == 2
     assert main(["sql", "--store", directory, "--until", "latest", "--into", "o", "SELECT k FROM m"]) == 0
     with headrace.open(directory) as store:
         assert store.stream("o").read().data == [b'{"k":"a"}', b'{"k":"a"}']

@@ -21,6 +21,7 @@ from headrace.analytics import sources
 from headrace.analytics.sources import MemorySource, StreamSource, by_shard
 from headrace.core._batch import RecordBatch
 from headrace.errors import Backpressure, ExpiredPosition
+from headrace.log.control import DIRTY, ControlFile
 
 
 @pytest.fixture
@@ -130,3 +131,44 @@ def test_columns_are_looked_for_in_batches_from_all_over(monkeypatch):
     monkeypatch.setattr(limits, "sql_discovery_records_max", 4)
     source = MemorySource([RecordBatch.of([b"%d" % n], first_ordinal=n) for n in range(100)])
     assert [part.data[0] for part in source.sample()] == [b"0", b"33", b"66", b"99"]
+
+
+def lose_power(directory: Path) -> None:
+    """As if the last writer had ended with the power and everything had been on the device: the indexes move ahead."""
+    control = ControlFile(directory / "control", writer=True, boot_id=bytes(16))
+    control.mark(DIRTY, pid=0)
+    control.close()
+
+
+@pytest.mark.parametrize("mode", ["auto", "read"])
+def test_a_bounded_source_ends_where_only_the_indexes_moved_ahead(tmp_path, mode):
+    with headrace.open(tmp_path / "store") as store:
+        put(store.stream("s", shards=2), 0, 100)
+    lose_power(tmp_path / "store")
+    with headrace.open(tmp_path / "store") as store:
+        store.stream("s").read()
+    with headrace.open(tmp_path / "store", mode=mode) as store:
+        source = StreamSource(store.stream("s")._inner, "earliest", "latest")
+        found = []
+        for _ in range(10):
+            found += source.poll()
+        assert sorted(numbers(found)) == list(range(100))
+        assert source.done()
+        assert all(source.caught_up(shard) for shard in range(2))
+
+
+def test_a_step_in_the_index_is_no_gap(tmp_path):
+    with headrace.open(tmp_path / "store", compression=None) as store:
+        put(store.stream("s", shards=1), 0, 100)
+    with headrace.open(tmp_path / "store", compression=None) as store:
+        source = StreamSource(store.stream("s")._inner)
+        assert len(numbers(source.poll())) == 100
+        position = dict(source.positions)
+    lose_power(tmp_path / "store")
+    with headrace.open(tmp_path / "store", compression=None) as store:
+        stream = store.stream("s")
+        put(stream, 100, 10)
+        assert stream._inner.lanes[0].drop_before_indexes({0: 100 + (1 << 32)}) > 0  # what was read goes
+        source = StreamSource(stream._inner, position)
+        assert numbers(source.poll()) == list(range(100, 110))
+        assert source.gaps == 0

@@ -8,6 +8,7 @@ import math
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from analytics_support import rows_of
@@ -160,6 +161,12 @@ def test_a_duration_is_a_number_and_a_unit(text):
 def test_a_state_that_is_none_is_refused(state):
     with pytest.raises(InvalidArgument):
         Tumbling("1s", time="ts").restore(state)
+
+
+def test_a_state_of_another_version_says_so_and_nothing_else():
+    saved = msgspec.msgpack.decode(Tumbling("1s", time="ts").state())
+    with pytest.raises(InvalidArgument, match=r"^this state is of version 2"):
+        Tumbling("1s", time="ts").restore(msgspec.msgpack.encode({**saved, "version": 2}))
 
 
 values = st.integers(-(2**63), 2**63 - 1)

@@ -72,7 +72,7 @@ def test_what_is_not_understood_is_named_and_harms_nobody(store, client):
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):
             assert stranger.recv(100) == b""
-    assert client.call("hello") == {"pid": os.getpid()}
+    assert client.call("hello") == {"pid": os.getpid(), "compression": "zstd"}
 
 
 def test_a_fault_of_ours_is_told_and_the_connection_lives(store, client, monkeypatch, caplog):
@@ -80,7 +80,7 @@ def test_a_fault_of_ours_is_told_and_the_connection_lives(store, client, monkeyp
     with pytest.raises(headrace.Error, match="ZeroDivisionError"):
         client.call("hello")
     monkeypatch.undo()
-    assert client.call("hello") == {"pid": os.getpid()}
+    assert client.call("hello") == {"pid": os.getpid(), "compression": "zstd"}
 
 
 def test_only_this_user_may_connect(store):

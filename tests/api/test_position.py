@@ -49,3 +49,19 @@ def test_a_shard_that_does_not_exist_is_named(store):
 def test_other_starts_are_refused_with_what_is_allowed(store, start, said):
     with pytest.raises(headrace.InvalidArgument, match=f"start is {said}; allowed are 'earliest', 'latest'"):
         store.stream("s").read(start)
+
+
+def test_a_record_that_is_no_longer_kept_is_no_place_to_start_but_one_to_end(store):
+    stream = store.stream("s", max_bytes="1MiB", on_full="drop_oldest")
+    first = stream.put(b"first", "k")
+    assert stream.read(first).data == [b"first"]
+    stream.put_many([bytes(1_000)] * 5_000, "k")
+    oldest = int(stream.read().ordinals[0])
+    assert oldest > 0
+    for start in (first, first.sequence_number):
+        for read in (stream.read, stream.tail, lambda start: list(stream.batches(start))):
+            with pytest.raises(
+                headrace.ExpiredPosition, match=f"record 0 .* no longer kept: the oldest one is {oldest}"
+            ):
+                read(start)
+    assert len(stream.read(end=first)) == 0

@@ -56,6 +56,12 @@ def test_a_batch_that_does_not_fill_is_sent_after_the_linger(stream):
     out.close()
 
 
+@pytest.mark.parametrize("bound", [{"max_batch": 1}, {"max_pending_bytes": 1}])
+def test_a_first_record_that_fills_its_batch_becomes_durable(stream, bound):
+    with stream.producer(linger="1h", **bound) as out:
+        assert out.put(b"x", "k").result(30).ordinal == 0
+
+
 def test_waiting_for_an_ack_does_not_linger(stream):
     out = stream.producer(linger="1h")
     assert out.put(b"x", "k").result(20).ordinal == 0
@@ -120,8 +126,39 @@ def test_a_closed_producer_says_so(stream):
     out = stream.producer()
     out.close()
     out.close()
-    with pytest.raises(headrace.Closed):
-        out.put(b"x", "k")
+    for record in (b"x", b"y", object(), b"z"):
+        with pytest.raises(headrace.Closed):
+            out.put(record, "k")
+    with stream.producer(max_batch=1) as small:
+        small.put(b"kept", "k")
+    for record in (b"x", b"y"):
+        with pytest.raises(headrace.Closed):
+            small.put(record, "k")
+    for each in (out, small):
+        each.flush()
+    assert stream.read().data == [b"kept"]
+
+
+def test_every_put_beside_a_close_is_stored_or_raises(stream):
+    out = stream.producer(max_batch=7, linger="1h")
+    acks: list[list] = [[], [], []]
+
+    def work(mine):
+        with pytest.raises(headrace.Closed):
+            while True:
+                mine.append(out.put(b"x", "k"))
+
+    threads = [threading.Thread(target=work, args=(mine,)) for mine in acks]
+    for thread in threads:
+        thread.start()
+    until(lambda: all(acks))
+    out.close()
+    for thread in threads:
+        thread.join()
+    found = {(record.shard, record.ordinal) for record in stream.read()}
+    positions = [ack.result(0) for mine in acks for ack in mine]
+    assert len(found) == len(positions)
+    assert {(position.shard, position.ordinal) for position in positions} == found
 
 
 def test_the_interpreters_end_flushes(tmp_path):
@@ -167,6 +204,28 @@ def test_acks_of_a_batch_taken_in_part_tell_the_truth(two_lanes, crowd):
     assert order(stream, 1) == []
     assert [ack.result().ordinal for ack in acks[::2]] == sorted({a.result().ordinal for a in acks[::2]})
     out.close()
+
+
+def test_a_refused_record_is_tried_until_its_time_is_over_whatever_the_log_expects(two_lanes, crowd):
+    stream, keys = two_lanes
+    crowd.error = headrace.Backpressure("no room", retry_after=10.0)
+    crowd.full = {1}
+    out = stream.producer(max_batch=10, timeout=20)
+    acks = [out.put(b"%d" % i, keys[1]) for i in range(10)]
+    crowd.full = set()
+    out.flush()
+    assert all(ack.exception() is None for ack in acks)
+    out.close()
+    crowd.full = {1}
+    out = stream.producer(max_batch=1, timeout=0.2)
+    before = time.monotonic()
+    ack = out.put(b"x", keys[1])
+    with pytest.raises(headrace.Backpressure):
+        ack.result()
+    assert time.monotonic() - before >= 0.2
+    crowd.full = set()
+    with pytest.raises(headrace.Backpressure):
+        out.close()
 
 
 @pytest.mark.parametrize("ordered", [True, False])

@@ -61,6 +61,24 @@ def test_a_put_waits_until_there_is_room_and_puts_only_what_was_refused(stream, 
         assert held_in_order(stream, shard)
 
 
+def test_it_waits_as_long_as_it_may_whatever_the_log_expects(stream, crowd):
+    """A lane that asks to be left alone for ten seconds is asked again until the time is over, and then."""
+    crowd.error = Backpressure("no room", retry_after=10.0)
+    crowd.full = {0, 1}
+    timer = threading.Timer(0.1, crowd.full.clear)
+    timer.start()
+    stream.put_many(DATA, KEYS, timeout=20)
+    timer.join()
+    assert sorted(held(stream)) == DATA
+    crowd.full = {0, 1}
+    before, crowd.refusals = time.monotonic(), 0
+    with pytest.raises(Backpressure) as caught:
+        stream.put_many(DATA, KEYS, timeout=0.2)
+    assert time.monotonic() - before >= 0.2
+    assert crowd.refusals >= 4  # of two lanes: at the start and at the end, at least
+    assert caught.value.retry_after == 10.0
+
+
 def held_in_order(stream, shard: int) -> bool:
     data = stream.read(shard=shard).data
     return data == sorted(data)

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import datetime
+import os
 import pickle
 
 import numpy as np
@@ -14,7 +16,9 @@ import pyarrow as pa
 import pytest
 
 import headrace
+from headrace import limits, telemetry
 from headrace.clock import FrozenClock
+from headrace.errors import LimitExceeded
 
 
 def test_put_takes_bytes_text_and_whatever_has_json(store):
@@ -107,6 +111,32 @@ def test_read_starts_and_ends_where_it_is_told(tmp_path):
             stream.read("newest")
 
 
+def test_what_cannot_be_counted_is_refused(store):
+    stream = store.stream("s")
+    stream.put_many([b"a", b"b", b"c"], "k")
+    assert len(stream.read(limit=0)) == 0
+    assert len(stream.head(np.int64(2))) == 2
+    for use, message in (
+        (lambda: stream.read(limit=-1), "limit is -1; the least is 0"),
+        (lambda: stream.read(limit="3"), "limit is '3'; expected a whole number"),
+        (lambda: stream.head(-3), "n is -3; the least is 0"),
+        (lambda: stream.scale(0), "shards is 0; the least is 1"),
+        (lambda: list(stream.batches(max_bytes="lots")), "'lots' is not a size"),
+        (lambda: stream.batches(max_bytes=0), "max_bytes is 0; the least is 1"),
+        (lambda: stream.batches(max_bytes="0B"), "max_bytes is 0; the least is 1"),
+        (lambda: stream.put(b"x", hash_key="5"), "hash_key is '5'; expected a whole number"),
+        (lambda: stream.put(b"x", hash_key=-1), "hash_key is -1; allowed are 0 to 3402"),
+        (lambda: stream.put(b"x", hash_key=1 << 128), "hash_key is 3402"),
+        (lambda: stream.put_many([b"x"], timeout="soon"), "timeout is 'soon'; expected a number of seconds"),
+        (lambda: stream.producer(timeout="soon"), "timeout is 'soon'; expected a number of seconds"),
+        (lambda: stream.producer(linger="soon"), "'soon' is not a duration"),
+    ):
+        with pytest.raises(headrace.InvalidArgument, match=message):
+            use()
+    assert stream.read().data == [b"a", b"b", b"c"]
+    assert stream.put(b"x", hash_key=np.uint64(5)).ordinal == 3
+
+
 def test_batches_own_their_bytes_and_make_columns(store):
     stream = store.stream("s")
     stream.put_many([{"host": f"h{i % 3}", "cpu": i / 2} for i in range(100)], "k")
@@ -129,6 +159,81 @@ def test_split_merge_and_scale_keep_every_record(store):
     stream.put_many([b"%d" % i for i in range(200, 300)], [f"k{i}" for i in range(100)])
     assert sorted(int(data) for data in stream.read().data) == list(range(300))
     assert stream.shards == 4
+
+
+RESHARD_WRONGLY = """
+import headrace
+
+def refusals(stream):
+    first, second = stream.split(0)
+    found = []
+    for use in (
+        lambda: stream.split(0),
+        lambda: stream.split(1, 0),
+        lambda: stream.split(1, 1.5),
+        lambda: stream.split(1, 1 << 128),
+        lambda: stream.merge(0, 1),
+        lambda: stream.merge(1, second),
+        lambda: stream.merge(1, 1),
+        lambda: stream.scale(10001),
+        lambda: stream.scale(1 << 80),
+    ):
+        try:
+            use()
+        except headrace.Error as error:
+            found.append((type(error).__name__, str(error)))
+    return found, stream.shards
+"""
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_reshard_that_cannot_be_is_refused_here_and_in_a_process_that_joined(
+    store, run_python, caplog, joined
+):
+    stream = store.stream("s", shards=2)
+    if joined:
+        code = RESHARD_WRONGLY + (
+            "import sys\nwith headrace.open(sys.argv[1]) as store:\n    print(refusals(store.stream('s')))"
+        )
+        done = run_python(code, os.fspath(store.path))
+        assert done.returncode == 0, done.stderr
+        found, shards = ast.literal_eval(done.stdout)
+    else:
+        names: dict = {}
+        exec(RESHARD_WRONGLY, names)
+        found, shards = names["refusals"](stream)
+    assert [kind for kind, _ in found] == ["InvalidArgument"] * 7 + ["LimitExceeded"] * 2
+    for (_, text), words in zip(
+        found,
+        (
+            "shardId-000000000000 of stream s is closed: it was split or merged",
+            "at is 0; the hash keys of shardId-000000000001 of stream s are 1701",
+            "at is 1.5; expected a whole number",
+            "at is 3402",
+            "shardId-000000000000 of stream s is closed",
+            "shardId-000000000003 of stream s does not begin where shardId-000000000001 ends",
+            "shardId-000000000001 of stream s does not begin where shardId-000000000001 ends",
+            "Limit: 10000. Number of additional shards that would have resulted from this request: 9998",
+            "Limit: 10000",
+        ),
+        strict=True,
+    ):
+        assert words in text
+    assert shards == stream.shards == 3
+    assert not caplog.records
+
+
+def test_no_change_opens_more_shards_than_a_stream_may_have(store, monkeypatch):
+    stream = store.stream("s", shards=4)
+    monkeypatch.setattr(limits, "shards_max", 4)
+    for use in (lambda: stream.split(0), lambda: stream.scale(5)):
+        with pytest.raises(LimitExceeded, match=r"Current shard count for the stream: 4\. Limit: 4"):
+            use()
+    monkeypatch.setattr(limits, "shards_max", 2)  # as in a store of before
+    stream.scale(4)
+    stream.scale(3)
+    stream.merge(*[shard.number for shard in store.inner.stream("s").table.open()][:2])
+    assert stream.shards == 2
 
 
 def test_a_full_store_blocks_then_says_which_records_it_took(tmp_path):
@@ -214,9 +319,9 @@ def test_info_tells_what_is_there(store):
     assert abs(info.oldest - before) < datetime.timedelta(minutes=1)
 
 
-@pytest.mark.parametrize("turnovers", [100, pytest.param(1000, marks=pytest.mark.long)])
-def test_what_was_read_outlives_every_turnover(store, turnovers):
-    """A batch owns its bytes: nothing that happens to the log changes it, nor what was made of it.
+def test_what_was_read_outlives_every_turnover(store):
+    """A batch owns its bytes: nothing that happens to the log changes it, nor what was made of it. A thousand turnovers
+    stand in tests/long/test_turnovers.py.
 
     Method: a stream that holds little drops its oldest file again and again; the first batch, a slice, its
     arrays and an Arrow table over its bytes are compared with what they were.
@@ -227,7 +332,7 @@ def test_what_was_read_outlives_every_turnover(store, turnovers):
     batch = stream.read()
     part, lengths, table = batch[10:20], batch.lengths, pa.table(batch)
     lane = store.inner.stream("s").lanes[0]
-    names, filling = set(), b"z" * 262_000
+    turnovers, names, filling = 100, set(), b"z" * 262_000
     for _ in range(turnovers + 10):
         stream.put(filling, "k")
         names.update(path.name for path in lane.directory.glob("0*"))
@@ -248,3 +353,38 @@ def test_a_reader_in_hand_says_that_the_store_was_closed(tmp_path):
     store.close()
     with pytest.raises(headrace.Closed):
         list(batches)
+
+
+def test_what_a_full_stream_dropped_is_counted_and_shown_in_every_process(tmp_path):
+    shown = telemetry.counter("headrace_records_dropped_total", "")
+    before = shown.value()
+    with headrace.open(tmp_path / "s", compression=None) as store:
+        stream = store.stream("s", max_bytes="1MiB", on_full="drop_oldest")
+        assert (stream.info.dropped_records, stream.info.dropped_bytes) == (0, 0)
+        for _ in range(40):
+            stream.put_many([bytes(1_000)] * 100)
+        info = stream.info
+        first = int(stream.read().ordinals[0])
+        assert info.dropped_records == first == 4_000 - info.records > 0
+        assert info.nbytes <= info.max_bytes and info.dropped_bytes > first * 1_000
+        assert shown.value() - before == first
+        assert b"headrace_records_dropped_bytes_total " in telemetry.render()
+        with headrace.open(tmp_path / "s", mode="read") as joined:
+            assert joined.stream("s", create=False).info == info
+    with headrace.open(tmp_path / "s") as store:
+        assert store.stream("s").info.dropped_records == first
+
+
+@pytest.mark.parametrize("durability", ["process", "disk"])
+def test_a_stream_that_drops_makes_room_in_a_full_store_and_one_that_throttles_is_refused(
+    tmp_path, durability
+):
+    with headrace.open(tmp_path / "s", max_bytes="3MiB", compression=None) as store:
+        stream = store.stream("s", on_full="drop_oldest", durability=durability)
+        for _ in range(100):
+            stream.put_many([bytes(1_000)] * 100, timeout=0)
+        assert 1_000 < stream.info.records < 10_000 and stream.info.dropped_records > 0
+        other = store.stream("t")
+        with pytest.raises(headrace.Backpressure, match="the store holds"):
+            for _ in range(100):
+                other.put_many([bytes(1_000)] * 100, timeout=0)

@@ -16,8 +16,9 @@ import pytest
 
 from headrace.cli.demo_check import Archive, Comparison, judge_delivery, judge_reading, number_of
 from headrace.cli.demo_feed import Entry, Feeder, Ledger, digest
+from headrace.cli.demo_screen import notes
 from headrace.cli.demo_server import STREAM, write_config
-from headrace.cli.demo_sources import LINE_SIZE_MAX, SYNTHETIC_MAX, Files, Synthetic, Telemetry
+from headrace.cli.demo_sources import FILE_SIZE_MAX, LINE_SIZE_MAX, SYNTHETIC_MAX, Files, Synthetic, Telemetry
 from headrace.errors import AlreadyExists, NotFound
 
 WAIT = 20.0
@@ -68,7 +69,8 @@ def test_a_run_ends_with_every_record_read_back_delivered_and_counted(headrace):
     records = archived(archive)
     assert sorted(record["id"] for record in records) == list(range(1, put + 1))
     lines = [record["line"] for record in records if record["metric"] == "line"]
-    assert lines == ["grüße ☃", "zweite", "�"]
+    assert lines == ["before", "grüße ☃", "zweite", "�"]
+    assert (summary["lines"], summary["files"], summary["files_bytes_skipped"]) == (4, 1, 0)
     made_up = [record for record in records if record.get("synthetic")]
     assert len(made_up) == summary["synthetic"] == summary["metrics"]["synthetic"]
     assert {record["metric"] for record in made_up} == {"synthetic"}
@@ -353,11 +355,11 @@ def test_batches_stay_within_what_a_request_may_carry():
 # --- sources ---
 
 
-def test_files_are_followed_from_their_end_and_through_rotation(tmp_path):
+def test_files_are_read_and_followed_through_rotation(tmp_path):
     one = tmp_path / "a.log"
     one.write_bytes(b"old\n")
     files = Files(str(tmp_path / "*.log"), 0.0)
-    assert list(files.due(0.1)) == []
+    assert [sample[3]["line"] for sample in files.due(0.1)] == ["old"]
     with one.open("ab") as file:
         file.write(b"new\npart")
     assert [sample[3]["line"] for sample in files.due(0.2)] == ["new"]
@@ -376,6 +378,43 @@ def test_files_are_followed_from_their_end_and_through_rotation(tmp_path):
     files.close()
     with pytest.raises(NotFound):
         Files(str(tmp_path / "*.nothing"), 0.0)
+
+
+def test_of_a_large_file_whole_lines_of_its_last_part_are_read_and_the_rest_is_counted(tmp_path):
+    lines = [b"%09d" % number for number in range(FILE_SIZE_MAX // 10 + 1000)]
+    (tmp_path / "large.log").write_bytes(b"".join(line + b"\n" for line in lines))
+    files = Files(str(tmp_path / "*.log"), 0.0)
+    found = []
+    while more := [sample[3]["line"].encode() for sample in files.due(0.1)]:
+        found += more
+    files.close()
+    assert found == lines[-len(found) :]
+    assert files.count == 1
+    assert files.skipped + 10 * len(found) == 10 * len(lines) - 1  # all but the end of the line that was cut
+    assert len(found) * 10 <= FILE_SIZE_MAX
+
+
+def test_a_rate_that_was_not_reached_and_lines_of_files_are_told():
+    summary = {
+        "files": 2, "lines": 1234, "files_bytes_skipped": 0, "synthetic_per_second_asked": 1000.0,
+        "synthetic_per_second": 400.0,
+    }  # fmt: skip
+    assert notes(summary) == [
+        "1,234 of the records are lines of 2 files",
+        "--rate asked for 1,000 records a second; 400 were made and put",
+    ]
+    reached = {"synthetic_per_second": 990.0, "files_bytes_skipped": 5 << 20}
+    assert notes(summary | reached) == [
+        "1,234 of the records are lines of 2 files (5.0 MiB at their beginning left out)"
+    ]
+    assert notes(summary | {"files": 0, "synthetic_per_second_asked": None}) == []
+
+
+def test_a_rate_beyond_what_the_demo_makes_is_refused_with_the_most_there_is(headrace):
+    code, _, err = headrace.run("demo", "data", "--rate", "200000", "--seconds", "1")
+    assert code == 2
+    assert "--rate 200000 is more than the demo makes, 40,000 records a second" in err
+    assert not (headrace.directory / "data").exists()
 
 
 def test_synthetic_records_are_marked_come_at_their_rate_and_do_not_pile_up():

@@ -35,6 +35,7 @@ def test_a_directory_is_served_found_again_and_left_clean(headrace):
     assert (code, err) == (0, "")
     assert f"headrace serves {ready['url']}" in out and "auth        off (loopback only)" in out
     assert f"export AWS_ENDPOINT_URL_KINESIS={ready['url']}" in out and "survives kill -9" in out
+    assert f"buckets     {headrace.directory / 'data' / 'buckets' / 'NAME'}" in out
     assert not list(headrace.directory.glob("ready-*"))
     process, ready = headrace.serve("data", "--init", "metrics:2,logs")
     client = kinesis(ready["url"])
@@ -47,11 +48,52 @@ def test_a_directory_is_served_found_again_and_left_clean(headrace):
 def test_its_start_costs_less_than_half_a_second(headrace):
     """Processor time, because the wall clock of a busy machine says nothing (0.16 s idle, when written)."""
     headrace.run("--version")  # compiled and in the page cache
-    process, _ = headrace.serve("data")
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12])
-    assert ticks / os.sysconf("SC_CLK_TCK") < 0.5
+
+    def start() -> tuple[subprocess.Popen, str]:
+        process, ready = headrace.serve("data")
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks = int(fields[11]) + int(fields[12])
+        assert ticks / os.sysconf("SC_CLK_TCK") < 0.5, how
+        return process, ready["url"]
+
+    how = "in a new directory"
+    process, url = start()
+    client = kinesis(url)
+    client.create_stream(StreamName="s", ShardCount=4)
+    put_some(client)
     headrace.stop(process)
+    how = "after a clean stop"
+    process, url = start()
+    put_some(kinesis(url))
+    process.kill()
+    process.communicate()
+    how = "after kill -9"
+    process, url = start()
+    put_some(kinesis(url))
+    headrace.stop(process)
+
+
+def put_some(client) -> None:
+    """Twenty mebibytes over all shards of the stream."""
+    for _ in range(20):
+        entries = [{"Data": os.urandom(10_000), "PartitionKey": str(i)} for i in range(105)]
+        assert client.put_records(StreamName="s", Records=entries)["FailedRecordCount"] == 0
+
+
+def test_a_second_ctrl_c_ends_at_once_and_leaves_no_ready_file(headrace):
+    """A request under way holds the stop up until then."""
+    process, ready = headrace.serve("data")
+    with socket.create_connection(("127.0.0.1", ready["port"]), timeout=10) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+        metrics = urllib.request.urlopen(ready["url"] + "/-/metrics").read().decode()
+        assert "headrace_http_connections 2.0" in metrics
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None and "Ctrl-C again" in process.stderr.readline()
+        assert list(headrace.directory.glob("ready-*"))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert not list(headrace.directory.glob("ready-*"))
 
 
 def test_other_processes_open_the_directory_that_is_served(headrace):
@@ -225,8 +267,13 @@ def test_a_directory_that_is_held_is_one_line_and_code_4(headrace):
     ("words", "message"),
     [
         (["--init", "a:0"], "is not NAME or NAME:SHARDS"),
+        (["--init", "a:00"], "is not NAME or NAME:SHARDS"),
         (["--init", "a:x"], "is not NAME or NAME:SHARDS"),
+        (["--durability", "Disk"], "invalid choice: 'Disk'"),
+        (["--max-bytes", "10"], "store.max_bytes is 10 bytes; the least is 65536"),
         (["--account", "12"], "is not 12 digits"),
+        (["--region", "BAD REGION"], "region 'BAD REGION' is not letters, digits and hyphens"),
+        (["--region", "a:b"], "see --region"),
         (["--max-bytes", "lots"], "is not a size"),
         (["--bind", "x:y"], "is not host:port"),
         (["--bind", "no.such.host.invalid:1", "--insecure"], "is not known"),
@@ -239,6 +286,30 @@ def test_what_makes_no_sense_is_refused_before_anything_is_made(headrace, words,
     code, _, err = headrace.run("serve", *words)
     assert code == 2 and message in err and err.count("\n") == 1
     assert not list(headrace.directory.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '[store]\ndurability = "Disk"',
+            "store.durability: Invalid enum value 'Disk'; it is one of 'process', 'disk'",
+        ),
+        ('[streams]\non_full = "drop-oldest"', "it is one of 'throttle', 'drop_oldest'"),
+        ("[store]\nmax_bytes = 0", "headrace.toml: store.max_bytes is 0 bytes"),
+        (
+            "[streams]\nmax_bytes = 1000",
+            "headrace.toml: streams.max_bytes is 1000 bytes; the least is 1048576",
+        ),
+    ],
+)
+def test_values_of_the_configuration_file_that_are_not_allowed_are_refused_with_their_place(
+    headrace, text, message
+):
+    (headrace.directory / "headrace.toml").write_text(text)
+    code, _, err = headrace.run("serve", "--port", "0")
+    assert code == 2 and message in err and err.count("\n") == 1
+    assert [path.name for path in headrace.directory.iterdir()] == ["headrace.toml"]
 
 
 def test_the_configuration_file_and_variables_apply(headrace):

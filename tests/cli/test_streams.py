@@ -4,6 +4,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+import headrace
+from headrace.cli.streams import rates_of
+from headrace.clock import FrozenClock
+
 
 def test_streams_are_made_described_scaled_and_deleted(cli, tmp_path):
     where = ["--store", str(tmp_path / "store")]
@@ -36,9 +42,58 @@ def test_streams_are_made_described_scaled_and_deleted(cli, tmp_path):
     assert cli.rows(cli.run("streams", *where)) == []
 
 
+def test_a_dry_run_deletes_nothing(cli, where):
+    cli.run("put", "s", "--create", "2", *where, data=b"x\n" * 10)
+    done = cli.run("streams", "delete", "s", "--dry-run", *where)
+    assert cli.rows(done)[0]["would_delete"] == "s"
+    assert done.stderr == b""
+    cli.run("streams", "delete", "s", "--dry-run", "--yes", *where)
+    assert len(cli.run("tail", "s", "--from", "earliest", "-o", "raw", *where).stdout.splitlines()) == 10
+    assert "t" in cli.fails("streams", "delete", "t", "--dry-run", *where)
+    cli.run("streams", "delete", "s", "--yes", *where)
+    assert cli.rows(cli.run("streams", *where)) == []
+
+
+def test_a_stream_that_exists_fails_the_same_way_everywhere(cli, where):
+    cli.run("put", "s", "--create", "1", *where, data=b"x\n")
+    said = cli.fails("streams", "create", "s", *where, code=1)
+    assert "s" in said
+    assert "exists" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["create", "a", "b"], "streams create takes one name"),
+        (["delete", "a", "zzz", "--yes"], "streams delete takes one name"),
+        (["describe", "a", "b"], "streams describe takes one name"),
+        (["list", "a"], "streams list takes no name"),
+        (["create", "a", "--dry-run"], "--dry-run belongs to streams delete"),
+        (["split", "a", "0", "--yes"], "--yes belongs to streams delete"),
+    ],
+)
+def test_what_is_said_too_much_is_refused_before_anything_is_done(cli, tmp_path, words, message):
+    assert message in cli.fails("streams", *words, *cli.store, code=2)
+    assert not (tmp_path / "store" / "catalogue.sqlite").exists()
+
+
+def test_rates_are_those_of_the_last_seconds(tmp_path):
+    clock = FrozenClock()
+    with headrace.open(tmp_path / "store", clock=clock) as store:
+        stream = store.stream("s", shards=2)
+        stream.put_many([b"x" * 100] * 1000)
+        clock.advance(60_000)
+        assert rates_of(stream) == (0.0, 0.0)
+        stream.put_many([b"y" * 1000] * 50, [str(number) for number in range(50)])
+        clock.advance(5_000)
+        assert rates_of(stream) == (5.0, 5000.0)
+
+
 def test_what_the_api_cannot_say_is_refused_by_name(cli, server):
     done = cli.run("streams", "create", "s", "--durability", "disk", "--endpoint", server[0], code=1)
     assert b"the API cannot say --durability" in done.stderr
+    done = cli.run("streams", "create", "s", "--shards", "0", "--endpoint", server[0], code=1)
+    assert b"shardCount" in done.stderr
 
 
 def test_a_shard_is_split_and_two_are_merged_on_either(cli, where):
@@ -55,8 +110,14 @@ def test_a_shard_is_split_and_two_are_merged_on_either(cli, where):
 def test_what_makes_no_sense_is_one_line(cli):
     assert "there is no store in" in cli.fails("streams", *cli.store)
     cli.run("streams", "create", "s", *cli.store)
-    assert "stream s exists" in cli.fails("streams", "create", "s", *cli.store, code=2)
     assert "is not a stream name" in cli.fails("streams", "create", "a b", *cli.store)
+    assert "shards is 0" in cli.fails("streams", "create", "t", "--shards", "0", *cli.store)
+    assert "max_bytes of a stream is 10" in cli.fails(
+        "streams", "create", "t", "--max-bytes", "10", *cli.store
+    )
+    assert "is not a size" in cli.fails("streams", "create", "t", "--max-bytes", "lots", *cli.store)
+    assert "is not a duration" in cli.fails("streams", "create", "t", "--retention", "soon", *cli.store)
+    assert "invalid choice" in cli.fails("streams", "create", "t", "--durability", "Disk", *cli.store, code=2)
     assert "wants a NAME" in cli.fails("streams", "scale", *cli.store, code=2)
     assert "wants a number of shards" in cli.fails("streams", "scale", "s", "x", *cli.store, code=2)
     assert "is no action" in cli.fails("streams", "bogus", "s", *cli.store, code=2)
@@ -80,7 +141,24 @@ def test_at_a_terminal_of_80_columns_no_word_is_broken(cli):
         "streams", "create", "telemetry-of-web", "--max-bytes", "2GiB", "--on-full", "drop_oldest", *cli.store
     )
     _, shown = cli.at_a_terminal("streams", *cli.store, NO_COLOR="1")
-    for word in ("telemetry-of-web", "2.0 GiB", "24h", "process", "promise"):
+    for word in ("telemetry-of-web", "2.0 GiB", "24h", "records/s", "MB/s", "oldest"):
+        assert word in shown
+    assert "promise" not in shown
+    _, shown = cli.at_a_terminal("streams", *cli.store, NO_COLOR="1", columns=120)
+    for word in ("telemetry-of-web", "2.0 GiB", "24h", "records/s", "process", "promise"):
         assert word in shown
     _, shown = cli.at_a_terminal("streams", "telemetry-of-web", *cli.store, NO_COLOR="1")
     assert "00000000…" in shown
+
+
+def test_a_stream_that_has_dropped_records_says_so(cli):
+    cli.run("streams", "create", "s", "--max-bytes", "1MiB", "--on-full", "drop_oldest", *cli.store)
+    assert cli.rows(cli.run("streams", *cli.store))[0]["dropped_records"] == 0
+    with headrace.open(cli.store[1]) as store:
+        for _ in range(30):
+            store.stream("s").put_many([bytes(1_000)] * 100)
+        dropped = store.stream("s").info.dropped_records
+    shown = cli.run("streams", *cli.store)
+    (row,) = cli.rows(shown)
+    assert row["dropped_records"] == dropped > 0 and row["dropped_bytes"] > 0
+    assert f"s was full and has dropped {dropped:,} records so far" in shown.stderr.decode()

@@ -8,11 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import headrace
+from headrace.cli.tail import last_records, last_remotely
+from headrace.log.control import DIRTY, ControlFile
 
 
 def test_following_ends_with_ctrl_c_and_code_0(cli, tmp_path):
@@ -79,6 +82,61 @@ def test_what_is_missing_is_named(cli):
         assert "shardId-000000000000 to shardId-000000000001" in said
 
 
+def test_a_shard_has_its_id_however_it_was_named(cli, where):
+    cli.run("put", "s", "--create", "2", *where, data=b"x\n" * 50)
+    for name in ("1", "shardId-1", "shardId-000000000001"):
+        for more in ([], ["--from", "earliest"]):
+            found = cli.rows(cli.run("tail", "s", "--shard", name, *more, *where))
+            assert {row["shard"] for row in found} == {"shardId-000000000001"}
+    assert "has no shard '7'" in cli.fails("tail", "s", "--shard", "7", *where)
+
+
+class Remote:
+    """Shards of an endpoint: (arrival, data) of each record; counts what is read."""
+
+    def __init__(self, shards, created):
+        self.data, self.created, self.read = shards, created, 0
+
+    def call(self, _operation, StreamName):
+        return {
+            "StreamDescriptionSummary": {"StreamCreationTimestamp": self.created, "RetentionPeriodHours": 24}
+        }
+
+    def iterator(self, _stream, shard, *, ShardIteratorType, Timestamp=0.0):
+        if ShardIteratorType == "LATEST":
+            return f"{shard}:{len(self.data[shard])}"
+        return f"{shard}:{sum(arrival < Timestamp for arrival, _ in self.data[shard])}"
+
+    def records(self, iterator):
+        shard, _, index = iterator.partition(":")
+        found = self.data[shard][int(index) : int(index) + 100]
+        self.read += len(found)
+        upcoming = int(index) + len(found)
+        records = [
+            {"ApproximateArrivalTimestamp": arrival, "PartitionKey": "k", "Data": data}
+            for arrival, data in found
+        ]
+        return records, f"{shard}:{upcoming}", 0 if upcoming == len(self.data[shard]) else 1
+
+
+def test_the_last_records_of_an_endpoint_are_found_from_its_end():
+    now = time.time()
+    many = [(now - 20_000 + 0.5 * number, b"%d" % number) for number in range(40_000)]
+    remote = Remote({"shardId-000000000000": many[::2], "shardId-000000000001": many[1::2]}, now - 20_001)
+    rows, iterators = last_remotely(remote, "s", list(remote.data), 10)
+    assert [row["data"] for row in rows] == [str(number) for number in range(39_990, 40_000)]
+    assert remote.read < 100
+    assert list(iterators.values()) == ["shardId-000000000000:20000", "shardId-000000000001:20000"]
+    rows, _ = last_remotely(remote, "s", list(remote.data), 50_000)
+    assert [row["data"] for row in rows] == [str(number) for number in range(40_000)]
+    rows, iterators = last_remotely(remote, "s", list(remote.data), 0)
+    assert rows == []
+    assert set(iterators.values()) == {"shardId-000000000000:20000", "shardId-000000000001:20000"}
+    old = Remote({"shardId-000000000000": [(now - 70_000, b"old")] * 3}, now - 80_000)
+    assert len(last_remotely(old, "s", list(old.data), 2)[0]) == 2
+    assert last_remotely(Remote({"shardId-000000000000": []}, now), "s", ["shardId-000000000000"], 3)[0] == []
+
+
 def test_at_a_terminal_a_table_fits_and_colours_follow_no_color(cli):
     cli.run("put", "s", "--create", "2", *cli.store, data=b'{"host":"web-1","cpu":12.5}\n' * 3)
     code, shown = cli.at_a_terminal("tail", "s", "-n", "2", *cli.store)
@@ -93,3 +151,42 @@ def test_csv_has_a_header(cli):
     lines = cli.run("tail", "s", "-o", "csv", *cli.store).stdout.splitlines()
     assert lines[0] == b"time,shard,key,data"
     assert lines[1].endswith(b",shardId-000000000000,,x")
+
+
+def put_after_a_step(directory, first, count, shards=2):
+    """Put numbers after a loss of power that took nothing, so that the indexes have moved ahead."""
+    if (directory / "control").exists():
+        control = ControlFile(directory / "control", writer=True, boot_id=bytes(16))
+        control.mark(DIRTY, pid=0)
+        control.close()
+    with headrace.open(directory) as store:
+        stream = store.stream("s", shards=shards)
+        for number in range(first, first + count):
+            stream.put(b"%d" % number, f"key {number}")
+
+
+@pytest.mark.parametrize("counts", [(8, 0), (0, 8), (5, 3), (1, 7), (7, 1), (3, 2, 3), (4, 0, 4), (3, 5, 0)])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_the_last_records_are_shown_wherever_the_indexes_moved_ahead(tmp_path, counts, shards):
+    for turn, count in enumerate(counts):
+        put_after_a_step(tmp_path / "store", sum(counts[:turn]), count, shards)
+    with headrace.open(tmp_path / "store", mode="read") as store:
+        stream = store.stream("s")
+        held = sorted(stream.read(), key=lambda record: (record.arrival_ms, record.shard, record.ordinal))
+        expected = [int(record.data) for record in held]
+        assert sorted(expected) == list(range(8))
+        for number in range(11):
+            rows, tail = last_records(stream, number, None)
+            assert [int(row["data"]) for row in rows] == expected[8 - min(number, 8) :]
+            assert tail.positions == stream._ends()
+        for shard in range(shards):
+            held = [row.data for row in stream.read(shard=shard)]
+            rows, _ = last_records(stream, 2, shard)
+            assert [row["data"].encode() for row in rows] == held[-2:]
+
+
+def test_the_last_records_of_many_are_the_last(cli):
+    cli.run("put", "s", "--create", "2", *cli.store, data=b"".join(b"%d\n" % n for n in range(25_000)))
+    found = cli.rows(cli.run("tail", "s", "-n", "12000", *cli.store))
+    assert len(found) == 12_000
+    assert cli.rows(cli.run("tail", "s", "-n", "0", *cli.store)) == []

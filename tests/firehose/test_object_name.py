@@ -116,3 +116,11 @@ def test_prefixes_that_cannot_be_are_refused(prefix, message):
 def test_an_error_prefix_with_expressions_must_name_the_error_type():
     with pytest.raises(InvalidArgument, match=r"at least one instance of !{firehose:error-output-type}"):
         Prefix("!{timestamp:yyyy}/", member="ErrorOutputPrefix")
+
+
+@pytest.mark.parametrize("prefix", ["/raw/", "a//b/", "a/../b/", "a/" + "x" * 250 + "/"])
+def test_a_refused_prefix_is_shown_as_it_was_written(prefix):
+    with pytest.raises(InvalidArgument) as raised:
+        name(prefix)
+    assert raised.value.message.endswith(f": {prefix}")
+    assert "2027" not in raised.value.message

@@ -19,6 +19,7 @@ from headrace.errors import Closed, DeliveryError, NotFound
 from headrace.firehose import document
 from headrace.firehose.pipeline import Read
 from headrace.log import failpoints
+from headrace.log.control import DIRTY, ControlFile
 
 POINTS = [name for name in failpoints.NAMES if name.startswith("firehose.")]
 
@@ -491,3 +492,39 @@ def test_a_direct_put_buffer_is_dropped_after_delivery(place):
     assert stream.lanes[0].size < before
     assert stream.lanes[0].bounds(0)[0] > 0
     assert len(place.objects()) == 3
+
+
+def lose_power(place):
+    """As if the writer had ended with the power and everything had been on the device: the indexes move ahead."""
+    place.log.close()
+    control = ControlFile(place.directory / "control", writer=True, boot_id=bytes(16))
+    control.mark(DIRTY, pid=0)
+    control.close()
+    place.open()
+
+
+def test_all_was_read_where_only_the_indexes_moved_ahead(delivered):
+    one = delivered(shards=2)
+    one.add(20, 10)
+    lose_power(one.place)
+    one.start()
+    ends = one.pipeline.ends()
+    assert not one.pipeline.reached(ends)
+    for _ in range(10):
+        one.pipeline.poll()
+    assert one.pipeline.reached(ends)
+
+
+def test_what_was_dropped_is_counted_across_a_step_of_the_index(delivered, caplog):
+    one = delivered(shards=1)
+    one.add(3, 10)
+    lose_power(one.place)
+    one.add(2, 10)
+    one.place.reopen()
+    one.add(4, 10)
+    lane = one.place.streams.stream("s").lanes[0]
+    assert lane.drop_before_indexes({0: 6 + (1 << 32)}) == 2
+    one.start()
+    one.finish()
+    assert b"".join(one.objects()) == b"".join(one.put_records[5:])
+    assert "dropped 5 records" in caplog.text

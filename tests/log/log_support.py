@@ -10,6 +10,7 @@ from typing import Any
 
 from headrace.core._entries import Entries, Router
 from headrace.log import Lane, LaneReader, Log
+from headrace.log.control import DIRTY, ControlFile
 
 HASH_END = 1 << 128
 
@@ -59,6 +60,14 @@ def read_shard(lane: LaneReader, shard: int, index: int = 0, **bounds: int) -> l
         assert set(batch.shards.tolist()) == {shard}
         found += list(zip(batch.ordinals.tolist(), batch.keys, batch.data, strict=True))
         index = found[-1][0] + 1
+
+
+def forget_boot(directory: Path) -> None:
+    """As if the last writer of a closed store had ended with the power, and everything had been on the device: the
+    next one counts an epoch, and the indexes move ahead."""
+    control = ControlFile(directory / "control", writer=True, boot_id=bytes(16))
+    control.mark(DIRTY, pid=0)
+    control.close()
 
 
 def damage(path: Path, at: int, size: int = 64) -> None:

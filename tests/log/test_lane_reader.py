@@ -12,13 +12,14 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
-from log_support import put, read_shard, router_of
+from log_support import damage, forget_boot, put, read_shard, router_of
 
 from headrace import limits
 from headrace.clock import FrozenClock
-from headrace.errors import Corrupt, NotFound
+from headrace.errors import Corrupt, NotFound, StorageError
 from headrace.log import Log
 
 ROUTER = router_of(2)
@@ -220,3 +221,100 @@ def test_a_lane_made_after_the_reader_opened_is_found_and_an_unknown_one_is_name
     put(lane, ROUTER, [(0, "k", b"x")])
     assert read_shard(reader.lane(lane.id), 0) == [(0, "k", b"x")]
     assert os.listdir(lane.directory)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file whose reads fail")
+@pytest.mark.parametrize("compressed", [False, True], ids=["raw", "cold"])
+def test_a_record_that_the_device_does_not_give_is_a_storage_error_and_read_when_it_does(
+    tmp_path, monkeypatch, durability, compressed
+):
+    """Reads of records go past the Disk. Where the segment's descriptor leads to one's own memory, at an address where
+    nothing is, the system answers as a device with a bad sector does: EIO."""
+    monkeypatch.setattr(limits, "segment_size_first", 16 << 10)
+    monkeypatch.setattr(limits, "segment_size_max", 16 << 10)
+    log = Log.open(tmp_path / "s", clock=FrozenClock(), background=False, max_bytes=1 << 30)
+    lane = log.create_lane(durability)
+    fill(lane, log.clock, 12)
+    if compressed:
+        log.maintenance.run_once()
+    lane_id = lane.id
+    log.close()
+    log = Log.open(tmp_path / "s", clock=FrozenClock(), background=False)
+    lane = log.lane(lane_id)
+    lane.read(0, 0, max_records=1)
+    segment = lane._segments[0]
+    assert segment.kind == (".cold" if compressed else ".raw")
+    if compressed:
+        segment._cache.clear()
+    kept, memory = os.dup(segment.file), os.open("/proc/self/mem", os.O_RDONLY)
+    os.dup2(memory, segment.file)
+    try:
+        with pytest.raises(
+            StorageError, match=rf"lane {lane_id} could not be read: .*{segment.path.name}.*EIO"
+        ) as caught:
+            lane.read(0, 0)
+        assert "headrace verify" in caught.value.hint
+    finally:
+        os.dup2(kept, segment.file)
+        os.close(kept)
+        os.close(memory)
+    assert len(read_shard(lane, 0)) == 12
+    log.close()
+
+
+def test_a_file_that_somebody_removed_is_not_read_as_if_it_were_empty(tmp_path, log):
+    lane = log.create_lane("process")
+    fill(lane, log.clock)
+    lane_id = lane.id
+    log.close()
+    other = Log.open(log.directory, clock=FrozenClock(), background=False)
+    lane = other.lane(lane_id)
+    lane._ensure()
+    sorted(lane.directory.glob("*.raw"))[0].unlink()
+    with pytest.raises(StorageError, match=r"0\.raw: No such file or directory \(ENOENT\)"):
+        lane.read(0, 0)
+    with pytest.raises(StorageError, match="ENOENT"):  # nor is it called synced
+        other.close()
+
+
+def test_what_a_lane_holds_is_seen_after_a_loss_of_power_before_a_writer_looks_at_it(tmp_path):
+    directory, router = tmp_path / "store", router_of(1)
+    log = Log.open(directory, background=False, max_bytes=1 << 30)
+    lane = log.create_lane("process")
+    put(lane, router, [(0, "k", b"%d" % number) for number in range(10)])
+    log.close()
+    forget_boot(directory)
+    Log.open(directory, background=False).close()  # counts the epoch and does nothing else
+    reader = Log.open_reader(directory)
+    assert reader.control.visible(lane.id) == 0
+    seen = reader.lane(lane.id)
+    assert [row[2] for row in read_shard(seen, 0)] == [b"%d" % number for number in range(10)]
+    assert seen.records() == 10
+    log = Log.open(directory, background=False)
+    assert read_shard(log.lane(lane.id), 0) == read_shard(seen, 0)
+    put(log.lane(lane.id), router, [(0, "k", b"later")])
+    assert read_shard(seen, 0)[-1] == (10 + (1 << 32), "k", b"later")
+    assert read_shard(seen, 0) == read_shard(log.lane(lane.id), 0)
+    log.close()
+    reader.close()
+
+
+def test_nothing_is_seen_behind_a_hole_that_a_loss_of_power_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "segment_size_first", 8 << 10)
+    monkeypatch.setattr(limits, "segment_size_max", 8 << 10)
+    directory, router = tmp_path / "store", router_of(1)
+    log = Log.open(directory, background=False, codec=None, max_bytes=1 << 30)
+    lane = log.create_lane("process")
+    for number in range(60):
+        put(lane, router, [(0, "k", b"%060d" % number * 10)])
+    log.close()
+    damage(sorted(directory.glob("lanes/*/*.raw"))[1], 6000)
+    forget_boot(directory)
+    Log.open(directory, background=False).close()
+    reader = Log.open_reader(directory)
+    seen = read_shard(reader.lane(lane.id), 0)
+    reader.close()
+    assert 0 < len(seen) < 60
+    log = Log.open(directory, background=False)
+    assert read_shard(log.lane(lane.id), 0) == seen
+    log.close()

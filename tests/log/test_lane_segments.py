@@ -323,3 +323,106 @@ def test_a_limit_that_throttles_is_never_exceeded(log, durability, size):
             put(lane, router, [(0, "k", bytes(size))] * 50)
     assert lane.size <= limit
     assert len(read_shard(lane, 0)) == count
+
+
+@pytest.mark.parametrize("size", [100, 5_000, 60_000])
+@pytest.mark.parametrize("limit", [128 << 10, 1 << 20])
+def test_a_limit_that_drops_is_never_exceeded_either(log, durability, size, limit):
+    """The whole of the next segment is made room for, not what it begins with; half and more is kept."""
+    lane, router = log.create_lane(durability), router_of(1)
+    lane.set_limit(limit, "drop_oldest")
+    count, turns = max(1, 2_000 // size), 8 * limit // max(size, 2_000)
+    for turn in range(turns):
+        put(lane, router, [(0, "k", bytes(size))] * count)
+        assert lane.size <= limit
+        if turn % 7 == 0:
+            log.maintenance.look_ahead()
+    first, upcoming = lane.bounds(0)
+    assert upcoming == turns * count
+    assert lane.dropped_records == first > 0
+    assert lane.size > limit // 3
+
+
+def fill_until_refused(lane, router, size=10_000):
+    """Puts into a lane that throttles until there is no room."""
+    with pytest.raises(Backpressure, match="the store holds"):
+        for _ in range(10_000):
+            put(lane, router, [(0, "k", bytes(size))])
+
+
+@pytest.fixture
+def small_store(tmp_path):
+    found = Log.open(tmp_path / "small", background=False, max_bytes=3 << 20)
+    yield found
+    found.close()
+
+
+def test_at_the_stores_limit_a_stream_drops_its_own_oldest_and_nobody_elses(small_store, durability):
+    router = router_of(1)
+    lane, other = small_store.create_lane(durability), small_store.create_lane("process")
+    lane.set_limit(None, "drop_oldest")
+    put(other, router, [(0, "k", bytes(10_000))] * 50)
+    for number in range(1_000):
+        put(lane, router, [(0, "k", b"%06d" % number + bytes(10_000))])
+        assert small_store.size <= 3 << 20
+    first, upcoming = lane.bounds(0)
+    assert upcoming == 1_000 and 500 < first < 950  # nearly all that the other one leaves is used
+    assert lane.dropped_records == first
+    assert [int(data[:6]) for _, _, data in read_shard(lane, 0)] == list(range(first, 1_000))
+    assert other.bounds(0) == (0, 50)
+    fill_until_refused(other, router)
+    assert small_store.size <= 3 << 20
+    assert lane.bounds(0) == (first, 1_000)
+
+
+def test_a_stream_that_has_nothing_left_to_drop_is_refused(small_store, durability):
+    router = router_of(1)
+    fill_until_refused(small_store.create_lane("process"), router)
+    lane = small_store.create_lane(durability)
+    lane.set_limit(None, "drop_oldest")
+    with pytest.raises(Backpressure, match="the store holds"):
+        put(lane, router, [(0, "k", bytes(100_000))])
+
+
+def test_a_lane_without_anything_takes_the_room_of_its_streams_other_lanes(small_store):
+    """One lane of a stream has filled the store: the first record for another one finds room, at a cost."""
+    router = router_of(1)
+    full, empty, third = (small_store.create_lane("process") for _ in range(3))
+    for lane in (full, empty, third):
+        lane.set_limit(None, "drop_oldest", [full, empty, third])
+    for _ in range(400):
+        put(full, router, [(0, "k", bytes(10_000))])
+    fill_until_refused(small_store.create_lane("process"), router)  # a stranger takes what is left
+    before = full.bounds(0)[0]
+    for _ in range(10):
+        put(empty, router, [(0, "k", bytes(10_000))])
+    assert empty.bounds(0) == (0, 10)
+    assert full.bounds(0)[0] > before and full.bounds(0)[1] == 400
+    assert small_store.size <= 3 << 20
+
+
+def test_what_is_dropped_is_counted_by_records_also_over_a_step_of_the_index(tmp_path, monkeypatch):
+    """The power went in between: the index has moved ahead by 2**32, and nobody dropped so many."""
+
+    class AnotherBoot(SystemDisk):
+        def boot_id(self):
+            return b"another boot id."
+
+    small_segments(monkeypatch)
+    router = router_of(1)
+    log = Log.open(tmp_path / "s", background=False, max_bytes=1 << 30)
+    lane_id = log.create_lane("process").id
+    for _ in range(8):
+        put(log.lane(lane_id), router, [(0, "k", bytes(20_000))])
+    os.close(log._lock_file)  # as if the machine had stopped here
+    log = Log.open(tmp_path / "s", disk=AnotherBoot(), background=False)
+    lane = log.lane(lane_id)
+    for _ in range(8):
+        put(lane, router, [(0, "k", bytes(20_000))])
+    assert lane.bounds(0)[1] == 16 + (1 << 32)
+    lane.set_limit(200_000, "drop_oldest")
+    for _ in range(8):
+        put(lane, router, [(0, "k", bytes(20_000))])
+    assert len(read_shard(lane, 0)) + lane.dropped_records == 24
+    assert lane.dropped_records > 8 and lane.dropped() == (lane.dropped_records, lane.dropped_bytes)
+    log.close()

@@ -14,7 +14,8 @@ from log_support import damage, put, read_shard, router_of
 from headrace import limits
 from headrace.clock import FrozenClock
 from headrace.disk import SystemDisk
-from headrace.log import Log
+from headrace.errors import StorageError
+from headrace.log import Log, maintenance
 
 ROUTER = router_of(1)
 
@@ -156,3 +157,28 @@ def test_files_for_disk_lanes_are_made_ahead_and_removed_at_the_next_opening(tmp
     assert len(read_shard(log.lane(lane_id), 0)) > 6
     assert not list(lane.directory.glob("*.tmp"))
     log.close()
+
+
+def test_what_rooms_above_add_is_called_until_the_store_closes(tmp_path, monkeypatch):
+    """Before and after the threads began, and again after an error; never where nothing runs in the background."""
+    calls, twice = {"before": 0, "after": 0}, threading.Event()
+
+    def count(name):
+        calls[name] += 1
+        if min(calls.values()) >= 2:
+            twice.set()
+        if calls[name] == 1:
+            raise StorageError("once")
+
+    monkeypatch.setattr(maintenance, "PAUSE_S", 0.01)
+    monkeypatch.setattr(maintenance, "PAUSE_FAILED_S", 0.01)
+    log = open_log(tmp_path)
+    log.maintenance.add("before", lambda: count("before"))
+    assert calls == {"before": 0, "after": 0}
+    log.maintenance.start()
+    log.maintenance.add("after", lambda: count("after"))
+    assert twice.wait(20)
+    log.close()
+    seen = dict(calls)
+    time.sleep(0.05)
+    assert calls == seen

@@ -8,10 +8,11 @@ Method: a lane of one raw segment whose groups are known is copied, harmed, and 
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
-from log_support import entries_of, put, router_of
+from log_support import entries_of, put, read_shard, router_of
 
 from headrace import limits
 from headrace.core import _frames
@@ -227,3 +228,39 @@ def test_a_lane_without_files_starts_at_its_epoch(tmp_path):
     (tmp_path / "lane").mkdir()
     found = recover(tmp_path / "lane", DISK, False, Circumstances(epoch=2, visible=0))
     assert (found.end, found.segments, found.states.get(5)[0]) == (0, [], 2 * INDEX_STEP)
+
+
+@pytest.mark.parametrize("kind", ["open", "close"])
+def test_a_shard_of_which_only_its_own_frame_is_left_goes_on_above_what_was_given(tmp_path, kind):
+    """The shard is made in the second epoch, so that it begins at 2**32; its records go with the power, its frame
+    does not. In the third epoch it begins above all that was given in the second."""
+
+    class Booting(SystemDisk):
+        boot = 1
+
+        def boot_id(self):
+            return bytes([self.boot]) * 16
+
+    def new_boot(log):
+        if log is not None:
+            os.close(log._lock_file)
+            log.catalogue.close()
+            log.control.close()
+        Booting.boot += 1
+        return Log.open(tmp_path / "s", disk=Booting(), background=False, codec=None)
+
+    log = new_boot(None)
+    lane_id = log.create_lane("process").id
+    log = new_boot(log)
+    lane = log.lane(lane_id)
+    lane.commit(lane.append_topology([(kind, 1, b"row")]))
+    image = {path: path.read_bytes() for path in lane.directory.iterdir()}
+    (given, _), *_ = put(lane, ROUTER, [(1, "k", b"seen by somebody")] * 3)
+    log = new_boot(log)
+    for path, data in image.items():
+        path.write_bytes(data)
+    lane = log.lane(lane_id)
+    assert read_shard(lane, 1) == []
+    (index, _), *_ = put(lane, ROUTER, [(1, "k", b"later")])
+    assert given == INDEX_STEP and index >= 2 * INDEX_STEP
+    log.close()

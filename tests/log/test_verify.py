@@ -8,14 +8,18 @@ test_damage.py.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sqlite3
 
 import pytest
-from log_support import damage
+from log_support import damage, read_shard
 
+from headrace.disk import SystemDisk
 from headrace.errors import LockedByOther, NotFound
 from headrace.log import Log
+from headrace.log.repair import repair
 from headrace.log.verify import verify
 
 
@@ -108,4 +112,76 @@ def test_damage_in_control_file_and_catalogue_is_named(store):
 def test_a_lane_that_the_catalogue_does_not_know_is_noted(store):
     directory, _ = store
     (directory / "lanes" / "00000077").mkdir()
-    assert any("00000077 belongs to no lane" in note for note in verify(directory).notes)
+    (directory / "lanes" / "00000078").mkdir()
+    (directory / "lanes" / "00000078" / "manifest").write_bytes(bytes(64))
+    notes = verify(directory).notes
+    for name, size in (("00000077", 0), ("00000078", 64)):
+        assert any(
+            f"{name} belongs to no lane of the catalogue; {size} bytes in it" in note for note in notes
+        )
+
+
+def test_a_catalogue_that_is_gone_is_damage(store):
+    directory, _ = store
+    (directory / "catalogue.sqlite").unlink()
+    report = verify(directory)
+    (finding,) = report.findings
+    assert finding.path.name == "catalogue.sqlite" and "is missing or empty" in finding.message
+    assert sum("belongs to no lane of the catalogue" in note for note in report.notes) == 2
+
+
+def test_a_lane_that_lost_all_its_files_is_sound(store):
+    """What a loss of power may leave of one that was just begun: its directory and its manifest."""
+    directory, _ = store
+    for path in files_of(directory):
+        if path.parent.name == "00000001" and path.name != "manifest":
+            path.unlink()
+    (directory / "control").unlink()
+    Log.open(directory, background=False).close()
+    assert verify(directory).findings == []
+
+
+@pytest.mark.parametrize("pattern", ["*.raw", "*.cold"])
+def test_what_a_repair_left_out_is_listed_as_gaps_and_is_no_damage(store, pattern):
+    directory, expected = store
+    assert verify(directory).gap_count == 0
+    path = files_of(directory, pattern)[0]
+    damage(path, 4_600 if pattern == "*.cold" else 9_000, 64)
+    assert verify(directory).findings and not verify(directory).gaps
+    repair(directory, "skip")
+    report = verify(directory)
+    assert report.findings == [] and report.gap_count == len(report.gaps) > 0
+    lane = int(path.parent.name)
+    assert {gap.lane for gap in report.gaps} == {lane}
+    log = Log.open(directory, background=False)
+    for shard in (0, 1):
+        listed = [gap for gap in report.gaps if gap.shard == shard]
+        missing = {index for gap in listed if not gap.stepped for index in range(gap.first, gap.last + 1)}
+        left = {index for index, _, _ in read_shard(log.lane(lane), shard)}
+        assert {index for index, _, _ in expected[lane, shard]} - left == missing
+        assert [gap.last - gap.first + 1 for gap in listed if gap.stepped] == [1 << 32]  # what comes next
+    log.close()
+
+
+def test_a_file_that_the_device_does_not_give_is_damage_and_the_others_are_read(store, monkeypatch):
+    directory, _ = store
+    bad = files_of(directory, "*.raw")[0]
+    pread, opened = SystemDisk.pread, {}
+
+    def open_it(self, path, flags):
+        file = os.open(path, flags | os.O_CLOEXEC)
+        opened[file] = path
+        return file
+
+    def refuse(self, file, size, position):
+        if opened.get(file) == bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(self, file, size, position)
+
+    records = verify(directory).records
+    monkeypatch.setattr(SystemDisk, "open", open_it)
+    monkeypatch.setattr(SystemDisk, "pread", refuse)
+    report = verify(directory)
+    (finding,) = [found for found in report.findings if found.path == bad]
+    assert finding.message == "cannot be read: Input/output error"
+    assert 0 < report.records < records

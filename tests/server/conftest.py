@@ -83,6 +83,10 @@ class EchoService:
 
     blocking = frozenset({"Block"})
 
+    @property
+    def operations(self) -> set[str]:
+        return {name.removeprefix("do_") for name in dir(self) if name.startswith("do_")} | {"Unheard"}
+
     def __init__(self) -> None:
         self.lane = FakeLane()
         self.disk = FakeLane(needs_sync=True)

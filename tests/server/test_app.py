@@ -3,10 +3,11 @@
 """A site serves a real store from a thread: boto3 in, the log below, keepers beside, an orderly end."""
 
 import asyncio
+import contextlib
+import http.client
 import json
 import re
 import socket
-import threading
 import urllib.request
 
 import boto3
@@ -14,7 +15,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.clock import FrozenClock
-from headrace.config import Config, Server, Store
+from headrace.config import Config, Secret, Server, Store
+from headrace.config import Streams as StreamsConfig
 from headrace.disk import SystemDisk
 from headrace.errors import AddressInUse, ConfigurationError, StorageError
 from headrace.log import Log
@@ -154,7 +156,7 @@ def test_a_write_that_the_disk_refuses_is_answered_as_internal_failure(log, monk
 def test_health_says_ok_and_metrics_render(log):
     with ServerThread(Site(log)) as server:
         health = json.loads(urllib.request.urlopen(server.url + "/-/health").read())
-        assert health["status"] == "ok" and health["uptime_s"] >= 0
+        assert health["status"] == "ok" and health["uptime_s"] >= 0 and health["records_dropped"] >= 0
         answer = urllib.request.urlopen(server.url + "/-/metrics")
         text = answer.read().decode()
         assert answer.headers["Content-Type"].startswith("text/plain; version=")
@@ -226,26 +228,32 @@ def test_a_keeper_that_cannot_start_ends_the_start_and_stops_the_others(log):
     assert events == ["start a", "stop a"]
 
 
-def test_retention_is_applied_beside_the_requests(log, monkeypatch):
-    monkeypatch.setattr(app, "RETENTION_SECONDS", 0.01)
-    site = Site(log, clock=FrozenClock())
-    applied = threading.Event()
-    calls = []
+def test_names_that_are_no_operations_share_one_label(log):
+    """Whoever makes up names neither makes the page long nor keeps real operations out of it."""
+    with ServerThread(Site(log)) as server, contextlib.ExitStack() as stack:
+        connection = http.client.HTTPConnection(server.host, server.port)
+        stack.callback(connection.close)
 
-    def apply() -> None:
-        calls.append(threading.current_thread().name)
-        if len(calls) == 1:
-            raise OSError("once")
-        applied.set()
+        def post(target: str) -> int:
+            connection.request("POST", "/", b"{}", {"X-Amz-Target": target})
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
 
-    monkeypatch.setattr(site.streams, "apply_retention", apply)
-    with ServerThread(site):
-        assert applied.wait(10)
-    assert all(name != "headrace-server" for name in calls)
+        for number in range(550):
+            assert post(f"Kinesis_20131202.Made{number}") == post(f"Made_{number}.Up") == 400
+        assert post("Kinesis_20131202.ListStreams") == 200
+        page = urllib.request.urlopen(server.url + "/-/metrics").read().decode()
+    labels = 'operation="unknown",service="unknown",status="4xx"'
+    assert f"headrace_operation_answers_total{{{labels}}} 1100.0" in page
+    assert 'operation="ListStreams",service="Kinesis_20131202",status="2xx"} 1.0' in page
+    assert "Made" not in page
 
 
 def test_a_service_of_another_room_is_added_by_its_prefix(log):
     class Other:
+        operations = frozenset({"Do"})
+
         def call(self, operation: str, body):
             return Answer(200, operation.encode())
 
@@ -261,6 +269,23 @@ def test_the_account_and_region_of_the_configuration_reach_arns(log, monkeypatch
     assert Site(log).streams.arn_prefix == "arn:aws:kinesis:eu-north-1:000000000000:stream/"
 
 
+def test_the_limit_of_scalings_a_day_is_switched_on_by_the_configuration(log):
+    config = Config(streams=StreamsConfig(enforce_limits=True))
+    with ServerThread(Site(log, config, clock=FrozenClock(1_700_000_000_000))) as server:
+        client = boto3.client("kinesis", **server.boto3())
+        client.create_stream(StreamName="a", ShardCount=1)
+
+        def scale(count: int):
+            return client.update_shard_count(
+                StreamName="a", TargetShardCount=count, ScalingType="UNIFORM_SCALING"
+            )
+
+        for turn in range(10):
+            scale(2 - turn % 2)
+        with pytest.raises(client.exceptions.LimitExceededException, match="more than 10 times"):
+            scale(2)
+
+
 def test_addresses_beyond_loopback_need_to_be_allowed(log):
     for host in ("0.0.0.0", "::", "", "192.0.2.1", "no.such.host.invalid"):
         assert not is_loopback(host)
@@ -272,6 +297,36 @@ def test_addresses_beyond_loopback_need_to_be_allowed(log):
     with pytest.raises(ConfigurationError):
         ServerThread(Site(log), "0.0.0.0")
     ServerThread(Site(log, Config(server=Server(insecure=True))), "0.0.0.0").stop()
+
+
+def status_of(port: int, path: str, **headers: str) -> int:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+
+def test_beyond_loopback_metrics_are_for_those_who_have_the_token(log):
+    token = {"insecure": True, "metrics_token": Secret("s3cret-µ")}
+    for settings, authorization, status in (
+        ({"insecure": True}, None, 403),
+        ({"insecure": True}, "Bearer ", 403),
+        (token, None, 403),
+        (token, "Bearer s3cret", 403),
+        (token, "Bearer s3cret-µ2", 403),
+        (token, "Basic s3cret-µ", 403),
+        (token, "Bearer s3cret-µ", 200),
+        (token, "bearer  s3cret-µ ", 200),
+    ):
+        headers = {} if authorization is None else {"Authorization": authorization.encode()}
+        with ServerThread(Site(log, Config(server=Server(**settings))), "0.0.0.0") as server:
+            assert status_of(server.port, "/-/metrics", **headers) == status, authorization
+            assert status_of(server.port, "/-/health") == 200
+    with pytest.raises(ConfigurationError, match="metrics_token of"):
+        Site(log, Config(server=Server(metrics_token=Secret(""))))
+    with ServerThread(Site(log, Config(server=Server(metrics_token=Secret("x"))))) as server:
+        assert status_of(server.port, "/-/metrics") == 200
 
 
 def test_a_bound_port_is_refused_by_name():

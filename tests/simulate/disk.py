@@ -70,6 +70,7 @@ class SimulatedDisk(SystemDisk):
         self._durable: dict[Path, dict[str, Inode]] = {}
         self._changes: dict[Path, list[tuple[str | None, str | None, Inode]]] = {}  # (gone, come, file)
         self._directories: set[Path] = set()  # whose own entry is on the device
+        self._removed: dict[Path, dict[str, Inode]] = {}  # directories whose removal may not be
         for directory in root.glob("*"):
             self._adopt(directory)
 
@@ -83,6 +84,10 @@ class SimulatedDisk(SystemDisk):
         self._durable[directory] = dict(entries)
         self._changes[directory] = []
         self._directories.add(directory)
+
+    def count_call(self) -> None:
+        """Something that goes to the device beside these files: the power may go there, too."""
+        self._call()
 
     def _call(self) -> None:
         if self.dead:
@@ -147,6 +152,7 @@ class SimulatedDisk(SystemDisk):
             self._changes[path] = []
         if path == self.root:
             self._directories |= set(self._now)
+            self._removed.clear()
 
     def rename(self, source: Path, target: Path) -> None:
         self._call()
@@ -169,12 +175,25 @@ class SimulatedDisk(SystemDisk):
         if path.parent == self.root and path not in self._now:
             self._now[path], self._durable[path], self._changes[path] = {}, {}, []
 
+    def remove_directory(self, path: Path) -> None:
+        self._call()
+        super().remove_directory(path)
+        if path in self._now:
+            self._removed[path] = self._durable.pop(path)
+            del self._now[path], self._changes[path]
+
     # ---------------------------------------------------------------- the cut
 
     def cut(self) -> None:
         """Make the real files what the device holds after the power went."""
         self.dead = True
         keep = self.numbers.choice((0.0, 0.1, 0.5, 0.9, 1.0))
+        for directory, entries in self._removed.items():
+            if directory in self._directories and self.numbers.random() < 0.5:
+                directory.mkdir()
+                for name, inode in entries.items():
+                    if self.numbers.random() < 0.5:  # its files went one by one
+                        (directory / name).write_bytes(inode.durable)
         for directory in self._now:
             survives = directory in self._directories or self.numbers.random() < 0.5
             shutil.rmtree(directory)

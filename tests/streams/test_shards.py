@@ -68,8 +68,9 @@ class Resharding(RuleBasedStateMachine):
         self.model[at : at + 2] = [(start, end, child)]
         self.parents[child] = [first, second]
 
-    @rule(count=st.integers(1, 24))
-    def scale(self, count):
+    @rule(count=st.integers(1, 24), ms=st.integers(0, 5_000))
+    def scale(self, count, ms):
+        self.now_ms += ms
         plan = Plan(self.table, self.now_ms)
         plan.scale(count)
         self.carry_out(plan)
@@ -105,6 +106,19 @@ class Resharding(RuleBasedStateMachine):
                 assert (shard.start, shard.end) == (parents[0].start, parents[1].end)
             elif parents:
                 assert parents[0].start <= shard.start <= shard.end <= parents[0].end
+
+    @invariant()
+    def at_any_time_the_open_shards_partition_the_keys(self):
+        closed = sorted(set(self.table.closed.values()))
+        every = sorted(self.table.all(), key=lambda shard: shard.start)
+        for at_ms in sorted({NOW_MS, *(at + ms for at in closed[-8:] for ms in (0, 1, 999))}):
+            is_open = self.table.open_at(at_ms)
+            shards = [shard for shard in every if is_open(shard.number)]
+            assert (shards[0].start, shards[-1].end) == (0, HASH_KEY_MAX)
+            for lower, upper in pairwise(shards):
+                assert lower.end + 1 == upper.start
+        is_open = self.table.open_at(1 << 60)
+        assert [shard.number for shard in every if is_open(shard.number)] == [item[2] for item in self.model]
 
     @invariant()
     def the_router_agrees(self):
@@ -159,6 +173,51 @@ def test_children_come_one_second_after_their_parents():
     table = table.after(plan.change())
     assert [shard.created_s - NOW_MS // 1000 for shard in table.all()] == [0, 1, 1, 2, 2]
     assert table.shard(left).closed_ms == (NOW_MS // 1000 + 1) * 1000
+
+
+def open_at(table, at_ms):
+    is_open = table.open_at(at_ms)
+    return [number for number in range(table.count) if is_open(number)]
+
+
+def test_children_are_open_from_the_close_of_their_parent():
+    plan = Plan(table_of(2), NOW_MS)
+    plan.split(0, 100)
+    table = table_of(2).after(plan.change())
+    assert open_at(table, NOW_MS) == [0, 1]
+    assert open_at(table, NOW_MS + 1) == [1, 2, 3]
+
+
+def test_a_shard_that_a_scaling_makes_and_closes_was_never_open():
+    plan = Plan(table_of(4), NOW_MS)
+    plan.scale(3)
+    table = table_of(4).after(plan.change())
+    assert any(shard.closed_ms for shard in table.all()[4:])
+    assert open_at(table, NOW_MS) == [0, 1, 2, 3]
+    assert open_at(table, NOW_MS + 1) == [shard.number for shard in table.all() if shard.open]
+
+
+def test_a_shard_that_is_split_in_its_first_second_was_open():
+    """It took records: who starts among its children would not see them."""
+    table = table_of(1)
+    plan = Plan(table, NOW_MS)
+    left, right = plan.split(0, 100)
+    table = table.after(plan.change())
+    plan = Plan(table, NOW_MS + 200)
+    children = plan.split(left, 50)
+    table = table.after(plan.change())
+    assert open_at(table, NOW_MS + 100) == [left, right]
+    assert open_at(table, NOW_MS + 2_000) == [right, *children]
+
+
+def test_what_took_records_closes_no_earlier_than_the_change_is_carried_out():
+    plan = Plan(table_of(4), NOW_MS)
+    plan.scale(3)
+    planned, made = plan.change(), plan.change().not_before(NOW_MS + 3_000)
+    assert [(number, at) for number, at in made.closed if number < 4] == [
+        (number, NOW_MS + 3_000) for number, _ in planned.closed if number < 4
+    ]
+    assert [c for c in made.closed if c[0] >= 4] == [c for c in planned.closed if c[0] >= 4] != []
 
 
 def test_a_shard_that_does_not_exist_is_an_index_error():

@@ -2,14 +2,20 @@
 # Copyright The headrace authors
 """Goal: streams are made, found, kept and let go as promised, and idle ones cost nearly nothing."""
 
+import contextlib
 import re
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
+import headrace
 from headrace import limits, telemetry
+from headrace.clock import FrozenClock
 from headrace.core._entries import Entries
+from headrace.disk import SystemDisk
 from headrace.errors import (
     AlreadyExists,
     Backpressure,
@@ -19,8 +25,8 @@ from headrace.errors import (
     NotFound,
     StorageError,
 )
-from headrace.log import Log
-from headrace.streams import Streams
+from headrace.log import Catalogue, Log
+from headrace.streams import StreamDefaults, Streams
 from headrace.streams.document import DROPPED, STREAM
 
 
@@ -29,6 +35,13 @@ def entries_of(*texts, key=None):
     for text in texts:
         entries.add(text.encode(), key or text)
     return entries
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.02)
 
 
 def test_a_stream_has_what_it_was_made_with_after_a_restart(kinesis):
@@ -88,15 +101,26 @@ def test_defaults_apply_where_nothing_is_said(make_store):
         ({"name": ""}, InvalidArgument, "is not a stream name"),
         ({"name": "a b"}, InvalidArgument, "is not a stream name"),
         ({"name": "$a"}, InvalidArgument, "is not a stream name"),
+        ({"name": b"a"}, InvalidArgument, "is not a stream name"),
         ({"name": "a" * 129}, InvalidArgument, "is not a stream name"),
         ({"internal": True}, InvalidArgument, "is not a stream name"),
-        ({"shards": 0}, LimitExceeded, "would exceed the shard limit"),
+        ({"shards": 0}, InvalidArgument, "shards is 0; the least is 1"),
+        ({"shards": "3"}, InvalidArgument, "shards is '3'; expected a whole number"),
+        ({"shards": True}, InvalidArgument, "shards is True"),
+        ({"shards": 2.0}, InvalidArgument, "shards is 2.0"),
         ({"shards": 10_001}, LimitExceeded, "would exceed the shard limit"),
         ({"retention_hours": 0}, InvalidArgument, "allowed are 1 to 8760"),
         ({"retention_hours": 8_761}, InvalidArgument, "allowed are 1 to 8760"),
         ({"record_size_max": 0}, InvalidArgument, "record_size_max is 0"),
         ({"record_size_max": 10 * limits.MIB + 1}, InvalidArgument, "record_size_max is 10485761"),
-        ({"max_bytes": 1000}, InvalidArgument, "needs at least 1048576"),
+        ({"max_bytes": 1000}, InvalidArgument, "max_bytes of a stream is 1000; the least is 1048576"),
+        ({"durability": "Disk"}, InvalidArgument, "durability is 'Disk'; allowed are 'process', 'disk'"),
+        ({"durability": ""}, InvalidArgument, "durability is ''"),
+        (
+            {"on_full": "drop-oldest"},
+            InvalidArgument,
+            "on_full is 'drop-oldest'; allowed are 'throttle', 'drop_oldest'",
+        ),
         ({"distribution": "AUTO"}, InvalidArgument, "needs a stream in ON_DEMAND mode"),
     ],
 )
@@ -104,6 +128,19 @@ def test_a_stream_that_cannot_be_is_refused(kinesis, arguments, error, message):
     with pytest.raises(error, match=message):
         kinesis.streams.create(**{"name": "a", **arguments})
     assert kinesis.streams.list(internal=True) == []
+
+
+@pytest.mark.parametrize(
+    ("default", "message"),
+    [
+        ({"durability": "Disk"}, r"durability is 'Disk'.*did you mean 'disk'"),
+        ({"on_full": "drop-oldest"}, r"on_full is 'drop-oldest'.*did you mean 'drop_oldest'"),
+        ({"max_bytes": 1000}, "max_bytes of a stream is 1000"),
+    ],
+)
+def test_defaults_that_no_stream_could_have_are_refused(default, message):
+    with pytest.raises(InvalidArgument, match=message):
+        StreamDefaults(**default)
 
 
 def test_a_name_is_used_once(kinesis):
@@ -148,6 +185,9 @@ class Refusing:
         self.error = error
 
     def append(self, entries, router, ordinal):
+        raise self.error
+
+    def drop_before(self, arrival_ms):
         raise self.error
 
 
@@ -271,6 +311,134 @@ def test_nothing_of_a_deleted_stream_stays(kinesis):
     assert kinesis.log.catalogue.items(STREAM) == kinesis.log.catalogue.items(DROPPED) == []
 
 
+@pytest.mark.parametrize("left", ["row", "document"])
+def test_a_deletion_that_was_killed_at_either_end_is_finished_at_the_next_opening(kinesis, monkeypatch, left):
+    """row: the files are gone, the lane's row is not. document: of two lanes the first is gone altogether."""
+    stream = kinesis.streams.create("a", 2)
+    stream.append(entries_of(*"abcdefgh"))
+    stream.commit()
+    catalogue, remove_lane = kinesis.log.catalogue, kinesis.log.catalogue.remove_lane
+    directories = [lane.directory for lane in stream.lanes]
+
+    def die(lane):
+        if left == "document":
+            remove_lane(lane)
+        raise RuntimeError("killed here")
+
+    monkeypatch.setattr(catalogue, "remove_lane", die)
+    with pytest.raises(RuntimeError):
+        kinesis.streams.delete("a")
+    assert [directory.exists() for directory in directories] == [False, True]
+    kinesis.reopen()
+    assert not any(directory.exists() for directory in directories)
+    assert kinesis.log.catalogue.items(DROPPED) == [] and kinesis.log.catalogue.lanes() == {}
+    assert kinesis.log.reports == []
+
+
+def test_files_that_cannot_be_removed_do_not_keep_a_store_from_opening(kinesis, monkeypatch):
+    stream = kinesis.streams.create("a")
+    stream.append(entries_of("x"))
+    stream.commit()
+
+    def refuse(self, path):
+        raise OSError(5, "told to fail")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SystemDisk, "remove_directory", refuse)
+        with pytest.raises(StorageError, match="could not be removed: told to fail"):
+            kinesis.streams.delete("a")
+        assert kinesis.streams.list() == []
+        kinesis.reopen()
+        assert any("a deleted stream is not all gone" in note for note in kinesis.log.reports)
+        assert kinesis.streams.create("a").document.lanes == [2]
+    kinesis.reopen()
+    assert kinesis.log.catalogue.lanes() == {2: "process"}
+
+
+@pytest.mark.parametrize("durability", ["process", "disk"])
+def test_no_stream_gets_another_one_s_records_where_the_catalogue_lost_that_one(kinesis, durability):
+    """What no sync can prevent: a device that did not keep what it had synced, or an older copy of the catalogue."""
+    kinesis.streams.create("first")
+    kinesis.close()
+    path = kinesis.directory / "catalogue.sqlite"
+    older = path.read_bytes()
+    kinesis.open()
+    secret = kinesis.streams.create("secret")
+    secret.append(entries_of("one", "two"))
+    secret.commit()
+    kinesis.close()
+    path.write_bytes(older)
+    kinesis.open()
+    assert [stream.name for stream in kinesis.streams.list()] == ["first"]
+    assert any("lane 2: " in note and "no lane of the catalogue owns" in note for note in kinesis.log.reports)
+    other = kinesis.streams.create("other", durability=durability)
+    assert other.document.lanes == [3]
+    assert other.lanes[0].bounds(0) == (0, 0) and kinesis.read("other") == []
+
+
+def test_making_changing_and_deleting_a_stream_are_synced_whatever_it_promises(kinesis, monkeypatch):
+    """Each is one durable change of the catalogue; a deletion's tail may be lost and done again."""
+    changes: list[bool] = []
+    transaction = Catalogue.transaction
+
+    @contextlib.contextmanager
+    def watched(self, *, durable=False):
+        if not self._depth:
+            changes.append(durable)
+        with transaction(self, durable=durable):
+            yield
+
+    monkeypatch.setattr(Catalogue, "transaction", watched)
+    for durability in ("process", "disk"):
+        changes.clear()
+        stream = kinesis.streams.create("a", 2, durability=durability)
+        stream.update(retention_hours=48)
+        assert changes == [True, True]
+        changes.clear()
+        stream.split(0, 100)
+        assert changes == [True, True]  # the intent, the table
+        changes.clear()
+        kinesis.streams.delete("a")
+        assert changes[0] and not any(changes[1:])
+
+
+def test_a_store_that_is_only_open_drops_what_is_older_than_its_streams_keep(tmp_path):
+    """No server, and a clock of ours: what nobody asked to drop goes when its time is over, and not before."""
+    clock = FrozenClock()
+    with headrace.open(tmp_path / "s", clock=clock) as store:
+        streams = [store.stream(f"{hours}h", retention=f"{hours}h") for hours in (1, 24)]
+        for stream in streams:
+            stream.put(b"old", "k")
+            stream._inner.lanes[0].seal_idle(0)
+            stream._inner.lanes[0].seal_idle(0)
+            stream.put(b"young", "k")
+        clock.advance(3_599_000)
+        time.sleep(2.5)
+        assert [stream.read().data for stream in streams] == [[b"old", b"young"]] * 2
+        for stream in streams:
+            stream.put(b"new", "k")
+        clock.advance(60_000)
+        wait_until(lambda: b"old" not in streams[0].read().data)
+        assert streams[0].read().data[-1] == b"new"
+        assert streams[1].read().data == [b"old", b"young", b"new"]
+        with store.serve():
+            names = [thread.name for thread in threading.enumerate()]
+            assert names.count("headrace-retention") == 1
+
+
+def test_retention_of_one_stream_does_not_hang_on_another(kinesis, caplog):
+    for name in "abc":
+        stream = kinesis.streams.create(name, retention_hours=1)
+        stream.append(entries_of("x"))
+        stream.commit()
+    kinesis.reopen()
+    kinesis.clock.advance(2 * 3_600_000)
+    kinesis.streams.stream("b")._lanes = [Refusing(StorageError("broken"))]
+    kinesis.streams.apply_retention()
+    assert [kinesis.read(name) for name in "ac"] == [[], []]
+    assert "retention of stream b: broken" in caplog.text
+
+
 IDLE = """
 import sys, pathlib
 from headrace.log import Log
@@ -283,8 +451,9 @@ streams = Streams(log)
 streams.create("warm").append  # what every store has
 before = anonymous()
 if sys.argv[2] == "streams":
-    for i in range(10_000):
-        streams.create(f"stream-{i}")
+    with log.catalogue.transaction(durable=True):  # one sync for all: what they cost afterwards is the question
+        for i in range(10_000):
+            streams.create(f"stream-{i}")
 else:
     streams.create("many", 10_000)
     reader = StreamReader(streams.stream("many"))

@@ -124,6 +124,23 @@ def register(
     return made
 
 
+def submit(catalogue: Catalogue, wanted: dict[str, Any], columns: list[Any] | None, now_ms: int) -> None:
+    """What another process has found out of a query that this one is to run: its entry, marked to run."""
+    try:
+        found = None if columns is None else msgspec.convert(columns, list[Column])
+        check_name(wanted["name"])
+        register(catalogue, wanted, found, now_ms)
+    except (msgspec.ValidationError, KeyError) as problem:
+        raise InvalidArgument(f"this is no query: {problem}") from None
+
+
+def stop(catalogue: Catalogue, name: str) -> None:
+    """Mark an application not to run; it keeps its state, and where it stood."""
+    known = load(catalogue, name)
+    known.run = False
+    save(catalogue, known)
+
+
 def save(catalogue: Catalogue, application: Application) -> None:
     """Write an application."""
     catalogue.put(KIND, application.name, msgspec.json.encode(application), durable=True)

@@ -505,6 +505,11 @@ def describe(node: exp.Expr) -> str:
     return _NAMES.get(type(node), type(node).__name__.upper())
 
 
+def known_function(kind: type) -> bool:
+    """Whether expressions of this kind are understood at all."""
+    return kind in _NODES
+
+
 def interval_micros(query: Query, node: exp.Interval) -> int:
     """An interval's microseconds, at most those of all the years that a TIMESTAMP knows."""
     micros = _interval_micros(query, node)

@@ -25,6 +25,7 @@ from headrace.analytics.expressions import (
     describe,
     floor_unit,
     interval_micros,
+    known_function,
     positive_interval,
 )
 from headrace.analytics.plan import Aggregate, Output, Plan, Window
@@ -39,7 +40,7 @@ from headrace.analytics.tables import (
     table_name,
 )
 from headrace.analytics.text import Query
-from headrace.analytics.types import INTEGERS, Type
+from headrace.analytics.types import INTEGERS, NUMBERS, Type
 from headrace.errors import SQLError
 
 ARRIVAL = "\0arrival"
@@ -227,6 +228,15 @@ def plan(sketch: Outline, discovered: Table | None = None) -> Plan:
         return _Planner(sketch, table).plan()
     except RecursionError:
         raise SQLError("the query nests too deeply") from None
+
+
+def check_functions(sketch: Outline) -> None:
+    """Refuse functions that do not exist here: all that can be said of a query whose columns are not known."""
+    for node in sketch.select.walk():
+        part = isinstance(node, exp.If) and isinstance(node.parent, exp.Case)  # WHEN … THEN …
+        known = part or type(node) in AGGREGATES or known_function(type(node))
+        if isinstance(node, exp.Func) and not isinstance(node, WindowTable) and not known:
+            raise sketch.query.error(node, f"{describe(node)} is not supported")
 
 
 def time_column(sketch: Outline) -> str | None:
@@ -437,7 +447,7 @@ class _Planner:
     def _set_window(self, node: exp.Expr, name: str, kind: Type, size: int, offset: int) -> None:
         if kind is not Type.TIMESTAMP:
             raise self.query.error(node, f"the window's time column {name} is {kind}; it has to be a TIMESTAMP",
-                                   "declare it: CREATE TABLE … (ts TIMESTAMP(3), …)")  # fmt: skip
+                                   time_hint(name, kind))  # fmt: skip
         self._use(name, kind)
         watermark = self.table.watermark
         if watermark is not None and watermark[0] != name:
@@ -613,7 +623,7 @@ class _Planner:
         """The plan, one step a line, from the source to the result."""
         select = self.sketch.select
         reads = (
-            ", ".join(f"{part.name} {part.type}{_scan_note(part.scan)}" for part in result.fields)
+            ", ".join(f"{part.name} {part.type}{scan_note(part.scan)}" for part in result.fields)
             or "no column"
         )
         lines = [f"scan {result.stream}: {reads}", *(f"  note: {note}" for note in self.table.notes)]
@@ -640,11 +650,25 @@ class _Planner:
         return "\n".join(lines)
 
 
+def time_hint(name: str, kind: Type) -> str:
+    """How to make a time of a column that is none."""
+    text = f"CREATE TABLE … ({name} TIMESTAMP(3), …)"
+    number = (
+        f"CREATE TABLE … ({name} BIGINT, event_time AS TO_TIMESTAMP_LTZ({name}, 3), …), and the window over "
+        "event_time"
+    )
+    if kind is Type.JSON:
+        return (
+            f"declare what most records have, the others become error rows: numbers: {number}; texts: {text}"
+        )
+    return f"declare it: {number if kind in NUMBERS else text}"
+
+
 def _cast_to(kind: Type) -> Callable[[Any], Any]:
     return lambda vector: operators.cast(vector, kind)
 
 
-def _scan_note(scan: str) -> str:
+def scan_note(scan: str) -> str:
     """How a time is read, where it is not a text."""
     return f" (a number: {scan})" if scan.startswith("timestamp[") else ""
 

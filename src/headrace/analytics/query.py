@@ -18,6 +18,7 @@ from typing import Any
 
 from headrace.analytics import applications, discovery, planner
 from headrace.analytics.engine import Engine
+from headrace.analytics.output import records
 from headrace.analytics.plan import Plan
 from headrace.analytics.runner import IDLE_MICROS, Runner
 from headrace.analytics.sinks import ExactSink, Sink, StreamSink
@@ -96,6 +97,19 @@ class Query:
         if self._plan is None:
             return f"scan {self._sketch.stream}: waits for its first records, to find columns in them"
         return self._plan.text
+
+    @property
+    def found(self) -> list[str]:
+        """What was found where the text declares no columns: their types, and each guess with its reason."""
+        table = self._found
+        if table is None and self._sketch.table is None and self._known is not None:
+            table = self._known.table()
+        if table is None:
+            return []
+        columns = ", ".join(
+            f"{part.name} {part.type}{planner.scan_note(part.scan)}" for part in table.fields.values()
+        )
+        return [f"{self._sketch.stream}: {columns}", *table.notes]
 
     @property
     def schema(self) -> Schema:
@@ -195,18 +209,39 @@ class Query:
 
     def into(self, stream: Any) -> Query:
         """Send the rows into a stream (of Streams, or of an open store), as JSON records, once it is started."""
-        stream = inner_stream(stream)
-        if not isinstance(stream, Stream):
-            raise InvalidArgument(f"into() takes a stream; got {type(stream).__name__}")
+        stream = self._checked_target(stream)
         if not stream.streams.log.writer:
             raise LockedByOther("another process writes this store; a query into a stream runs in that process",
                                 hint="run it where the store was opened first")  # fmt: skip
         if self._runner is not None:
             raise InvalidArgument("the query is at work already", hint="call into() before start()")
-        if stream is self._from:
-            raise InvalidArgument(f"{stream.name} is what the query reads; its rows would come back for ever")
         self._into = stream
         return self
+
+    def outgoing(self, stream: Any) -> Iterator[tuple[list[bytes], list[str]]]:
+        """The rows as records with their partition keys, for who puts them into this stream in another way."""
+        self._checked_target(stream)
+        runner = self._begin(self._source(self._start))
+        for result in runner.results():
+            yield records(result.columns, self._planned().schema), list(result.partition_keys())
+
+    def submission(self, stream: Any = None) -> dict[str, Any]:
+        """A named query for another process to run (applications.submit): its entry and the columns it has now."""
+        target = self._target_stream() if stream is None else self._checked_target(stream)
+        self._check_named()
+        columns = applications.columns_of(self._found)
+        return {
+            "wanted": self._wanted(str(self.name), target),
+            "columns": None if columns is None else [[part.name, part.path, part.type, part.scan] for part in columns],
+        }  # fmt: skip
+
+    def _checked_target(self, stream: Any) -> Stream:
+        stream = inner_stream(stream)
+        if not isinstance(stream, Stream):
+            raise InvalidArgument(f"into() takes a stream; got {type(stream).__name__}")
+        if stream is self._from:
+            raise InvalidArgument(f"{stream.name} is what the query reads; its rows would come back for ever")
+        return stream
 
     def resumes(self, application: applications.Application) -> None:
         """Before start(): the query goes on under this entry of the catalogue, and does not write it."""
@@ -291,11 +326,14 @@ class Query:
             )
         return self._streams.stream(self.target)
 
-    def _claim(self, name: str, stream: Stream) -> None:
+    def _check_named(self) -> None:
         if isinstance(self._from, MemorySource) or self._until is not None:
             raise Unsupported("a named query reads a stream of the store, without end")
         if isinstance(self._start, dict):
             raise Unsupported("a named query starts at a moment, not at positions")
+
+    def _claim(self, name: str, stream: Stream) -> None:
+        self._check_named()
         key = (str(stream.streams.log.directory), name)
         with _running_lock:
             if key in _running:
@@ -341,16 +379,20 @@ class Query:
         """
         if self._application is not None:
             return self._application
-        assert isinstance(self._from, Stream)
-        wanted = {
-            "name": name, "text": self.text, "dialect": self.dialect, "source": self._from.name,
-            "target": stream.name, "start": self._start, "idle_micros": self._idle_micros,
-        }  # fmt: skip
+        wanted = self._wanted(name, stream)
         columns = applications.columns_of(self._found)
         with self._entry:
             return applications.register(
                 stream.streams.log.catalogue, wanted, columns, self._clock.now_ms(), run=not self._stopped
             )
+
+    def _wanted(self, name: str, stream: Stream) -> dict[str, Any]:
+        """The members of its entry in the catalogue."""
+        assert isinstance(self._from, Stream)
+        return {
+            "name": name, "text": self.text, "dialect": self.dialect, "source": self._from.name,
+            "target": stream.name, "start": self._start, "idle_micros": self._idle_micros,
+        }  # fmt: skip
 
     def _begin(self, source: Source) -> Runner:
         if self._runner is not None:

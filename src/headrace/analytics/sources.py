@@ -14,6 +14,7 @@ from headrace import limits
 from headrace.core._batch import RecordBatch
 from headrace.core.encoding import record_json
 from headrace.errors import ExpiredPosition
+from headrace.log import indexes_between
 from headrace.streams.reader import Start, StreamReader
 from headrace.streams.stream import Stream
 
@@ -119,11 +120,14 @@ class StreamSource:
         expected = self._read.get(shard, 0)
         known = shard in self._begun or shard >= self._initial
         self._begun.add(shard)
-        if known and first > expected and self.stream.lane_of(shard).bounds(shard)[0] > expected:
+        if not known or first <= expected:
+            return
+        dropped = indexes_between(expected, min(self.stream.lane_of(shard).bounds(shard)[0], first))
+        if dropped:
             self.gaps += 1
             logger.warning(
-                "records %d to %d of shard %d of %s were dropped before a query read them",
-                expected, first, shard, self.stream.name,
+                "%d records of shard %d of %s, from index %d on, were dropped before a query read them",
+                dropped, shard, self.stream.name, expected,
             )  # fmt: skip
 
     def _within(self, batch: RecordBatch) -> RecordBatch:
@@ -155,7 +159,10 @@ class StreamSource:
 
     def caught_up(self, shard: int) -> bool:
         position = self.reader.positions.get(shard)
-        return position is None or position >= self.stream.lane_of(shard).bounds(shard)[1]
+        if position is None:
+            return True
+        lane = self.stream.lane_of(shard)
+        return lane.reached(shard, position, lane.bounds(shard)[1])
 
     def parents(self, shard: int) -> list[int]:
         return self.stream.table.shard(shard).parents
@@ -182,7 +189,7 @@ class StreamSource:
             lane = self.stream.lane_of(shard.number)
             first, end = lane.bounds(shard.number)
             position = self._read.get(shard.number, first)
-            for start in (position, max(position + share, end - share)):
+            for start in (position, max(position + share, lane.last(shard.number, share, end)[0])):
                 batch = lane.read(shard.number, start, max_records=share, max_bytes=POLL_BYTES)
                 if len(batch):
                     batches.append(batch)

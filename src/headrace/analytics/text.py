@@ -23,6 +23,12 @@ logging.getLogger("sqlglot").addHandler(logging.NullHandler())  # its warnings b
 OPERATORS = frozenset(
     ["(", ")", ",", ".", ";", "=", "<>", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "||", "=>"]
 )
+SIGNS = {
+    "GT": ">", "GTE": ">=", "LT": "<", "LTE": "<=", "EQ": "=", "NEQ": "<>", "ADD": "+", "SUB": "-", "NEG": "-",
+    "MUL": "*", "DIV": "/", "INTDIV": "/", "MOD": "%", "DPIPE": "||", "SAFEDIVIDE": "/", "ALIAS": "AS",
+    "CONCAT": "||", "PAREN": "(", "IF": "WHEN",
+}  # fmt: skip
+"""What the parser's names of operators are in a text."""
 _QUOTES = "'\"`"
 
 # Comments, quoted things, words, and single characters: enough to recognise a dialect and bound nesting.
@@ -164,7 +170,8 @@ def _plain(message: str) -> str:
     """A message without sqlglot's capitals and terminal colours."""
     message = re.sub(r"\x1b\[[0-9]*m", "", message).strip().rstrip(".")
     if missing := re.match(r"required keyword: '\w+' missing for <class '.*\.(\w+)'>", message, re.I):
-        return f"something is missing beside {missing.group(1).upper()}"
+        name = missing.group(1).upper()
+        return f"something is missing beside {SIGNS.get(name, name)}"
     if message.startswith("Invalid expression"):
         return "this is not understood here"
     return message[:1].lower() + message[1:] if message[1:2].islower() else message

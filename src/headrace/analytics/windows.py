@@ -392,6 +392,8 @@ class Tumbling:
                 self._make(types).load(inside)
             self.watermarks.load(saved["watermarks"])
             self.late_rows, self.null_times = saved["late_rows"], saved["null_times"]
+        except InvalidArgument:
+            raise
         except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
             raise InvalidArgument(f"this is no state of a window operator: {error}") from error
 

@@ -36,6 +36,7 @@ class Ack:
 @final
 class Collector:
     open: Batch
+    closed: bool
     batch_count: int
     batch_size: int
     def __init__(self, producer: Any, batch_count: int, batch_size: int, record_size_max: int) -> None: ...

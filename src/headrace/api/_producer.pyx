@@ -72,9 +72,10 @@ cdef class Batch:
 
 @cython.freelist(1024)
 cdef class Ack:
-    """Stands for one record of a producer. When it is done, the record is durable as the stream promises.
+    """Stands for one record of a producer. When it is done, the record is durable as the stream promises, or has failed.
 
-    `result()` returns its Position or raises what befell it; awaiting it does the same.
+    `result()` returns its Position or raises what befell it; awaiting it, in any running loop, does the same. Either
+    sends the record's batch at once, without waiting for the linger.
     """
 
     cdef readonly Batch batch
@@ -87,7 +88,9 @@ cdef class Ack:
         return self.batch.settled
 
     def result(self, timeout=None):
-        """Wait for it and return its Position. TimeoutError after `timeout` seconds."""
+        """Wait for it and return its Position. Raises TimeoutError after `timeout` seconds (None: none), and else what
+        befell the record: Backpressure where no room came free in time, StorageError, NotFound where the stream was
+        deleted. After a StorageError the record may have been taken all the same."""
         if not self.batch.settled:
             self.producer._hurry(self.batch, timeout is None)
             if not self.batch.wait(timeout):
@@ -98,7 +101,7 @@ cdef class Ack:
         return self.producer._position(self.batch, self.place)
 
     def exception(self):
-        """What befell the record, or None; for acks that are done."""
+        """What befell the record; None where it is durable, and as long as the ack is not done. Does not wait."""
         if self.batch.errors is not None:
             return self.batch.errors.get(self.place)
         return None
@@ -125,6 +128,7 @@ cdef class Collector:
     """Collects records into the open batch; says when that is full."""
 
     cdef public Batch open
+    cdef public bint closed         # every put raises Closed
     cdef readonly Py_ssize_t batch_count
     cdef readonly Py_ssize_t batch_size
     cdef Py_ssize_t record_size_max
@@ -138,14 +142,17 @@ cdef class Collector:
         self.open = Batch()
 
     def put(self, data, key=None):
-        """Add a record and return its Ack. Blocks while too much waits to become durable.
+        """Add a record and return its Ack. Blocks while too much waits to become durable (`max_pending_bytes`).
 
         data: bytes or str as they are, other bytes-like objects copied, anything else as JSON. key: 1 to
-        256 characters, or None to spread evenly. Raises TypeError or ValidationError for this record alone.
+        256 characters, or None to spread evenly. Raises TypeError for data that has no JSON and for a key that is no
+        str, ValidationError for a key or record that is too long: for this record alone. Raises Closed after `close`.
         """
         cdef Batch batch
         cdef Ack ack
         cdef Py_ssize_t size
+        if self.closed:
+            self.producer._refuse_closed()
         if type(data) is not bytes:
             data = self.producer._as_bytes(data)
         size = len(<bytes>data)
@@ -156,8 +163,10 @@ cdef class Collector:
         if size > self.record_size_max:
             self.producer._refuse_size(size)
         # Making an object may run the garbage collector, and that any code. From the look at the open
-        # batch to the last append nothing lets another thread run.
+        # batch to the last append nothing lets another thread run; before that, one may have closed the producer.
         ack = Ack.__new__(Ack)
+        if self.closed:
+            self.producer._refuse_closed()
         ack.producer = self.producer
         batch = self.open
         ack.batch = batch

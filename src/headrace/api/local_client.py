@@ -16,9 +16,10 @@ import numpy as np
 from headrace.api import local_protocol as protocol
 from headrace.core._entries import Entries
 from headrace.errors import LockedByOther, SerializationError, StorageError
+from headrace.log import lock_holder
 
 NAME = "socket"
-START_S = 2.0  # how long a writer may take from its lock to its socket
+ANSWER_S = 10.0  # how long a writer may take to greet a new connection; it may be busy, not dead
 
 
 def address_in(directory: Path) -> tuple[str, int]:
@@ -34,36 +35,54 @@ def address_in(directory: Path) -> tuple[str, int]:
 
 
 class LocalClient:
-    """One connection for each thread that uses it."""
+    """One connection for each thread that uses it.
+
+    writer: what the process that writes says of itself (local_server.METHODS, hello).
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._connections = threading.local()
         self._all: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._ask({"op": "call", "method": "hello", "arguments": {}})
+        self.writer = self._greet()
+
+    def _greet(self) -> dict[str, Any]:
+        connection = self._connections.value = self._connect()
+        connection.settimeout(ANSWER_S)
+        try:
+            writer: dict[str, Any] = self.call("hello")
+        except StorageError as problem:
+            if isinstance(problem.__cause__, TimeoutError):
+                raise self._refused(f"does not answer within {ANSWER_S:g} s") from problem
+            raise
+        connection.settimeout(None)
+        return writer
+
+    def _refused(self, why: str) -> LockedByOther:
+        return LockedByOther(
+            f"{self._directory} is written by process {lock_holder(self._directory)}, which {why}",
+            hint="stop that process, and what it forked; reading needs no connection: headrace.open(path, mode='read')",
+        )
 
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         address, file = address_in(self._directory)
-        deadline = time.monotonic() + START_S
+        connection.setblocking(False)
+        deadline = time.monotonic() + ANSWER_S
         try:
             while True:
                 try:
                     connection.connect(address)
                     break
-                except (FileNotFoundError, ConnectionRefusedError):
-                    if (
-                        time.monotonic() > deadline
-                    ):  # it may just be starting, between its lock and its socket
+                except BlockingIOError:  # as many connections as there may be wait to be taken
+                    if time.monotonic() > deadline:
                         raise
                     time.sleep(0.01)
+            connection.setblocking(True)
         except OSError as problem:
             connection.close()
-            raise LockedByOther(
-                f"{self._directory} is written by another process, which takes no puts ({problem.strerror})",
-                hint="update or stop that process; reading needs no connection: headrace.open(path, mode='read')",
-            ) from problem
+            raise self._refused(f"takes no puts ({problem.strerror})") from problem
         finally:
             if file >= 0:
                 os.close(file)
@@ -114,6 +133,10 @@ class LocalClient:
 
     def close(self) -> None:
         with self._lock:
-            for connection in self._all:
-                connection.close()
+            self.leave()
             self._all.clear()
+
+    def leave(self) -> None:
+        """In a forked child: close its copies of the connections. Takes no lock; its holder may not be here."""
+        for connection in self._all:
+            connection.close()

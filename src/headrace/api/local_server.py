@@ -30,13 +30,33 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("headrace.api")
 
+
+def _query_run(store: Store, wanted: dict[str, Any], columns: list[Any] | None) -> None:
+    from headrace.analytics import applications
+
+    applications.submit(store.inner.log.catalogue, wanted, columns, store._log.clock.now_ms())
+
+
+def _query_end(store: Store, name: str, delete: bool) -> None:
+    """In the catalogue, which a server and `headrace sql run` look at for what they run."""
+    from headrace.analytics import applications
+
+    catalogue = store.inner.log.catalogue
+    if delete:
+        applications.delete(catalogue, name)
+    else:
+        applications.stop(catalogue, name)
+
+
 METHODS: dict[str, Callable[..., Any]] = {
-    "hello": lambda store: {"pid": os.getpid()},
+    "hello": lambda store: {"pid": os.getpid(), "compression": store._log.codec},
     "create": lambda store, name, shards, **options: store.inner.create(name, shards, **options).name,
     "delete": lambda store, name: store.inner.delete(name),
     "split": lambda store, name, shard, at: store.inner.stream(name).split(shard, int(at)),
     "merge": lambda store, name, shard, adjacent: store.inner.stream(name).merge(shard, adjacent),
-    "scale": lambda store, name, shards: store.inner.stream(name).scale(shards),
+    "scale": lambda store, name, shards: store.inner.stream(name).scale(int(shards)),
+    "query_run": _query_run,
+    "query_end": _query_end,
 }
 
 
@@ -137,6 +157,14 @@ class LocalServer:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
         self._thread.join(5)
+
+    def leave(self) -> None:
+        """In a forked child: close its copies of the sockets, which else would seem to listen after the parent.
+
+        Takes no lock; its holder may not be here.
+        """
+        for each in (self._listener, *self._connections):
+            each.close()
 
 
 def _same_user(connection: socket.socket) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.core._wire import parse_sequence_number, sequence_number
-from headrace.errors import InvalidArgument
+from headrace.errors import ExpiredPosition, InvalidArgument
 
 if TYPE_CHECKING:
     from headrace.streams import Stream as InnerStream
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """One record's place in a stream. Compares by shard and index; can be pickled.
+    """One record's place in a stream. Compares by its attributes; can be pickled. Reading may start at it.
 
     Attributes:
         shard: number of the shard.
         ordinal: running index within the shard.
-        arrival_ms: when it was taken in, milliseconds since 1970.
-        created_s: when the shard was made; part of the sequence number.
+        arrival_ms: when it was taken in, milliseconds since 1970 UTC.
+        created_s: when the shard was made, seconds since 1970 UTC; part of the sequence number.
     """
 
     shard: int
@@ -37,18 +37,20 @@ class Position:
 
     @property
     def shard_id(self) -> str:
+        """As in "shardId-000000000007"."""
         return f"shardId-{self.shard:012d}"
 
     @property
     def sequence_number(self) -> str:
-        """As the service writes it."""
+        """As the service writes it: a decimal number of 56 digits."""
         return str(sequence_number(self.created_s, self.shard, self.ordinal, self.arrival_ms))
 
 
 class Positions:
-    """The places of many records, as arrays; indexing gives a Position.
+    """The places of many records, in the order in which they were put; indexing and iterating give Positions.
 
-    shards uint32, ordinals uint64, arrival datetime64[ms], each as long as what was put.
+    Arrays of the shape (n,) for n records put: shards uint32, ordinals uint64 (running index within the shard), arrival
+    datetime64[ms] in UTC.
     """
 
     __slots__ = ("_arrivals", "_created", "ordinals", "shards")
@@ -77,6 +79,7 @@ class Positions:
 
     @property
     def arrival(self) -> npt.NDArray[np.datetime64]:
+        """When each record was taken in, UTC: datetime64[ms], shape (len(self),)."""
         return self._arrivals.view("datetime64[ms]")
 
     def __len__(self) -> int:
@@ -94,11 +97,14 @@ class Positions:
 
 
 Start = Literal["earliest", "latest"] | datetime | timedelta | Position | str
-"""Where reading starts: a word, a time, an age, a record's Position, or a sequence number."""
+"""Where reading starts: "earliest"; "latest", what comes from now on; a datetime (without a zone: local time) or a
+timedelta ago, by arrival; a record's Position or sequence number: that record, and in other shards what arrived when it
+did, or later."""
 
 
-def start_of(start: Start, stream: InnerStream) -> Any:
-    """A Start as StreamReader takes it. InvalidArgument says what is allowed."""
+def start_of(start: Start, stream: InnerStream, *, kept: bool = False) -> Any:
+    """A Start as StreamReader takes it. InvalidArgument says what is allowed. kept: a record that it names must still
+    be there; raises ExpiredPosition."""
     if start in ("earliest", "latest"):
         return start
     if isinstance(start, timedelta):
@@ -115,18 +121,25 @@ def start_of(start: Start, stream: InnerStream) -> Any:
         created_s, shard, ordinal, arrival_s = parsed
         start = Position(shard, ordinal, arrival_s * 1000, created_s)
     if isinstance(start, Position):
-        return position_start(start, stream)
+        return position_start(start, stream, kept)
     raise InvalidArgument(
         f"start is a {type(start).__name__}; allowed are 'earliest', 'latest', a datetime, a timedelta, "
         "a Position or a str"
     )
 
 
-def position_start(position: Position, stream: InnerStream) -> dict[int, int]:
+def position_start(position: Position, stream: InnerStream, kept: bool) -> dict[int, int]:
     """From that record on in its shard, and by its arrival in the others."""
     if position.shard >= stream.table.count:
         raise InvalidArgument(
             f"shard {position.shard} of stream {stream.name} does not exist; it has {stream.table.count}"
+        )
+    first, upcoming = stream.lane_of(position.shard).bounds(position.shard)
+    if kept and position.ordinal < first:
+        left = "the oldest one is" if first < upcoming else "there is none, the next one will be"
+        raise ExpiredPosition(
+            f"record {position.ordinal} of shard {position.shard} of stream {stream.name} is no longer kept: {left} {first}",
+            hint="start='earliest' begins with the oldest record that is there",
         )
     starts = {
         s.number: stream.lane_of(s.number).index_at_time(s.number, position.arrival_ms) for s in stream.shards

@@ -131,19 +131,16 @@ class Producer:
             f"the record has {size} bytes of data and key; stream {self._putter.name} allows {self._putter.record_size_max}"
         )
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise Closed("the producer was closed", hint="make another with stream.producer()")
+    def _refuse_closed(self) -> NoReturn:
+        raise Closed("the producer was closed", hint="make another with stream.producer()")
 
     def _opened(self, batch: Batch) -> None:
         """The first record came into a batch: it is to be sent after the linger."""
         self._open_since = time.monotonic()
-        self._check_open()
         if self._thread is None or self._idle:
             self._call()
 
     def _full(self, batch: Batch) -> None:
-        self._check_open()
         with self._send_lock:
             if batch is self._collector.open:
                 self._send_open()
@@ -234,7 +231,7 @@ class Producer:
                 self._expect(part)
                 with self._state:
                     self._waiting.append((part, tickets))
-                    self._state.notify_all()
+                    self._call()  # a first record that fills its batch finds no thread
         except Error as error:
             self._fail(part, part.places(), error)
         except BaseException as problem:
@@ -254,8 +251,9 @@ class Producer:
 
     def _refused(self, part: Part, mask: Any, error: Error) -> None:
         if isinstance(error, Backpressure) and self._putter.knows_shards:
-            self._retry_at = time.monotonic() + min(error.retry_after, PAUSE_S)
-            if time.monotonic() + error.retry_after <= part.deadline and not self._closed:
+            now = time.monotonic()
+            self._retry_at = min(now + min(error.retry_after, PAUSE_S), max(part.deadline, now))
+            if now < part.deadline and not self._closed:
                 self._hold(part.only(mask))
                 return
         self._fail(part, part.places()[mask], error)
@@ -404,9 +402,10 @@ class Producer:
             raise error
 
     def close(self) -> None:
-        """Flush, then take no more. May be called again."""
+        """Take no more, and flush what was put. May be called again."""
         if self._closed:
             return
+        self._collector.closed = True
         try:
             self.flush()
         finally:
@@ -422,6 +421,7 @@ class Producer:
 
     def close_at_exit(self) -> None:
         """At the interpreter's end: flush with a deadline and say what was not sent."""
+        self._collector.closed = True
         try:
             self.flush(EXIT_DEADLINE_S)
         except (TimeoutError, Error) as problem:

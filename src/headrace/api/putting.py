@@ -183,7 +183,7 @@ class DirectPutter:
     def _again(
         self, entries: Entries, tickets: Tickets, places: Places, refusal: Refusal, deadline: float | None, wait: bool
     ) -> Refusal | None:  # fmt: skip
-        """Try what found no room again, after the time the log asks for, until it is taken or time is over.
+        """Try what found no room again and again, the last time when time is over, until it is taken.
 
         Adds to `tickets` and `places`; returns what was not taken.
         """
@@ -197,12 +197,13 @@ class DirectPutter:
             crowded, later = refusal.crowded, refusal.for_later
             if crowded is None:
                 break
-            if deadline is not None and time.monotonic() + crowded.retry_after > deadline:
+            left_s = PAUSE_S if deadline is None else deadline - time.monotonic()
+            if left_s <= 0:
                 final.add(where[later], crowded)
                 break
             if not later.all():
                 rest, where = entries_at(rest, np.flatnonzero(later).astype(np.uint32)), where[later]
-            time.sleep(min(crowded.retry_after, PAUSE_S))
+            time.sleep(min(crowded.retry_after, PAUSE_S, left_s))
             more, found, left = self._attempt(rest, wait)
             tickets += more
             for target, source in zip(places, found, strict=True):

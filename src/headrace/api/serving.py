@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 
 
 class Server:
-    """Made by `Store.serve`, and running. A context manager: leaving it stops the server, not the store."""
+    """Made by `Store.serve`, and running. A context manager: leaving it stops the server, not the store.
+
+    It does what `headrace serve` does, deliveries of Firehose and SQL applications included, but reads no
+    headrace.toml: a bucket of Firehose is the directory `buckets/NAME` of the store.
+    """
 
     def __init__(self, log: Log, streams: Streams, host: str, port: int) -> None:
         self._thread = ServerThread(Site(log, clock=log.clock, streams=streams), host, port).start()
 
     @property
     def url(self) -> str:
-        """The endpoint URL."""
+        """The endpoint URL, as in "http://127.0.0.1:4567"."""
         return self._thread.url
 
     @property
@@ -39,7 +43,7 @@ class Server:
         return self._thread.boto3()
 
     def stop(self) -> None:
-        """Answer what is owed and stop. May be called again."""
+        """Answer what is owed, for up to ten seconds, and stop. May be called again."""
         self._thread.stop()
 
     def __enter__(self) -> Server:

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from headrace.api.options import check_timeout
 from headrace.api.position import Position, Positions, Start, start_of
 from headrace.api.stream_info import ShardTimes, StreamInfo, stream_info
 from headrace.api.table import put_table
 from headrace.api.tail import Tail
-from headrace.config import parse_size
+from headrace.config import check_count, parse_size
 from headrace.core._batch import RecordBatch
 from headrace.core._entries import Entries
 from headrace.errors import NotFound
@@ -24,9 +25,16 @@ if TYPE_CHECKING:
     from headrace.api.store import Store
     from headrace.streams import Stream as InnerStream
 
+HASH_KEY_MAX = (1 << 128) - 1
+
 
 class Stream:
-    """Made by `Store.stream`. Can be pickled: it opens its store again where it is unpickled."""
+    """Made by `Store.stream`. Can be pickled: it opens its store again where it is unpickled. Safe to share between
+    threads.
+
+    A shard is named by its number or its id: 7 or "shardId-000000000007". Every call that puts, reads or changes
+    raises NotFound after the stream was deleted, Closed after the store was closed, and ForkedError in a forked child.
+    """
 
     def __init__(self, store: Store, inner: InnerStream) -> None:
         self._store = store
@@ -37,27 +45,29 @@ class Stream:
 
     @property
     def name(self) -> str:
+        """The stream's name."""
         return self._inner.name
 
     @property
     def arn(self) -> str:
+        """As in "arn:aws:kinesis:us-east-1:000000000000:stream/metrics"."""
         return self._inner.arn
 
     @property
     def info(self) -> StreamInfo:
-        """Records, bytes and settings, as they are now."""
+        """Records, bytes and settings, as they are now; see StreamInfo. Costs a look at each shard and file."""
         self._fresh()
         return stream_info(self._inner)
 
     @property
     def shards(self) -> int:
-        """Open shards."""
+        """How many shards are open."""
         self._fresh()
         return self._inner.table.open_count
 
     @property
     def durability(self) -> str:
-        """ "process" or "disk"."""
+        """What an acknowledged record survives: "process", the death of every process, or "disk", the loss of power."""
         return self._inner.durability
 
     def _fresh(self) -> None:
@@ -82,10 +92,14 @@ class Stream:
 
         data: bytes-like or str as it is; anything else as JSON (dict, dataclass, numpy scalar, datetime …).
         key: 1 to 256 characters that pick the shard by their MD5; None spreads evenly. hash_key: 0 to
-        2**128 − 1, picks the shard instead. Raises TypeError naming a type that has no JSON, Backpressure
-        where the store is full, StorageError.
+        2**128 − 1, picks the shard instead. Raises TypeError naming a type that has no JSON; ValidationError for a key
+        that is too long or empty; InvalidArgument for a record larger than the stream takes; Backpressure, at once,
+        where store, stream or device is full; StorageError, after which the record may be there only where the message
+        says so; LockedByOther in a store that is open for reading only.
         """
         putter = self._putter
+        if hash_key is not None:
+            hash_key = check_count("hash_key", hash_key, 0, HASH_KEY_MAX)
         entries = self._take_entries()
         try:
             entries.add(data, key, hash_key, record_size_max=putter.record_size_max)
@@ -105,9 +119,11 @@ class Stream:
         an Arrow binary or string array. keys: a list or array as long, one str for all, or None. Blocks
         while the store is full, up to `timeout` seconds in all (None: for ever), and then raises Backpressure
         with `.accepted` (a bool array, as long as the call) and `.retry_after`; a StorageError has `.accepted`,
-        too. Never a silent partial success; putting `~accepted` again, in its order, reorders nothing.
+        too. Never a silent partial success; putting `~accepted` again, in its order, reorders nothing. Else raises what
+        `put` does, and then nothing was put. Returns the Positions, in the order of the call.
         """
         putter = self._putter
+        check_timeout("timeout", timeout)
         entries = Entries()
         entries.extend(data, keys, record_size_max=putter.record_size_max)
         if not entries.count:
@@ -123,7 +139,9 @@ class Stream:
 
         table: any object with `__arrow_c_stream__` or `__arrow_c_array__` (polars, pandas, pyarrow, DuckDB,
         Columns, Query). Members stand in the order of the columns. key: the column, of strings or integers,
-        whose value is the partition key; without it rows are spread evenly. Else like `put_many`.
+        whose value is the partition key; a row without one, and all without `key`, are spread evenly. Else like
+        `put_many`, chunk by chunk of the table: `.accepted` has an element a row. Raises InvalidArgument where there is
+        no such column.
         """
         return put_table(self, table, key, timeout)
 
@@ -144,19 +162,23 @@ class Stream:
     ) -> Producer:
         """For many small puts: batches by count, bytes and time; `put` returns an Ack.
 
-        Where a batch was taken in part, only what was refused is tried again.
+        Where a batch was taken in part, only what was refused is tried again. An ack that is done is a record that is
+        durable as the stream promises, or one that has failed. Leaving the producer's `with` block waits for all.
 
         Args:
-            linger: how long a batch that does not fill waits.
-            max_batch: records a batch.
+            linger: how long a batch that does not fill waits, a text such as "5ms" or seconds.
+            max_batch: records a batch, 1 to 32,768; it has at most 4 MiB.
             ordered: later records of a shard wait for those that are tried again, so that they keep the
                 order of their puts; False: they go ahead.
             max_pending_bytes: what may wait for room or to become durable; a put beyond it blocks.
             timeout: seconds during which a record that finds no room is tried again.
+
+        Raises InvalidArgument, and LockedByOther in a store that is open for reading only.
         """
         from headrace.api.producer import Producer
 
         self._store.check()
+        check_timeout("timeout", timeout)
         producer = Producer(
             self._putter,
             linger=linger,
@@ -173,7 +195,7 @@ class Stream:
     def _reader(self, start: Start, shard: int | str | None) -> StreamReader:
         self._fresh()
         only = None if shard is None else [self._number(shard)]
-        return StreamReader(self._inner, start_of(start, self._inner), only)
+        return StreamReader(self._inner, start_of(start, self._inner, kept=True), only)
 
     def _ends(self) -> dict[int, int]:
         """The next index of each shard, now."""
@@ -189,8 +211,19 @@ class Stream:
     ) -> Iterator[RecordBatch]:
         """What the stream holds at this moment, in batches of one shard each, parents before children.
 
-        end: where to stop, like `start` and exclusive; None: at what is there now.
+        Within a shard records come in order, and in ascending ordinals. What is read is durable as the stream promises.
+
+        Args:
+            start: "earliest", "latest", a datetime, a timedelta (ago), a Position or a sequence number; see `Start`.
+            end: where to stop, like `start` and exclusive; None: at what is there now.
+            max_bytes: of data and keys of what is read at once, about; a batch has at least one record.
+            shard: read this one only; its children are not followed.
+
+        Raises InvalidArgument for a start that is none and for max_bytes of 0, ExpiredPosition for a Position or sequence
+        number whose record is no longer kept, NotFound for a shard that is not there, Corrupt, which names file and
+        byte, where stored bytes are damaged, StorageError where they cannot be read.
         """
+        size = check_count("max_bytes", parse_size(max_bytes), 1)
         reader = self._reader(start, shard)
         ends = self._ends()
         if end is not None:
@@ -199,7 +232,7 @@ class Stream:
                 **ends,
                 **{number: min(ends.get(number, 0), index) for number, index in stop.positions.items()},
             }
-        return self._until(reader, ends, parse_size(max_bytes))
+        return self._until(reader, ends, size)
 
     def _until(self, reader: StreamReader, ends: dict[int, int], max_bytes: int) -> Iterator[RecordBatch]:
         for batch in _until(reader, ends, max_bytes):
@@ -215,9 +248,13 @@ class Stream:
         limit: int | None = None,
         shard: int | str | None = None,
     ) -> RecordBatch:
-        """Like `batches`, as one batch of at most `limit` records. It owns its bytes."""
+        """Like `batches`, as one batch of at most `limit` records (None: all, which may be more than memory holds).
+
+        The records of a shard are in order within it; those of several shards come in runs, one shard after another. It
+        owns its bytes. Raises what `batches` does, and then gives nothing.
+        """
         found: list[RecordBatch] = []
-        left = limit
+        left = None if limit is None else check_count("limit", limit, 0)
         for batch in self.batches(start, end=end, shard=shard):
             if left is not None:
                 batch = batch[:left]
@@ -228,15 +265,16 @@ class Stream:
         return RecordBatch.concat(found)
 
     def head(self, n: int = 10) -> RecordBatch:
-        """The first records."""
-        return self.read(limit=n)
+        """The first `n` records, as `read(limit=n)` gives them."""
+        return self.read(limit=check_count("n", n, 0))
 
     def tail(
         self, start: Start = "latest", *, shard: int | str | None = None, max_wait: float | None = None
     ) -> Tail:
         """Batches for ever, as they come, for `for` and `async for`; keeps no state outside the object.
 
-        max_wait: end after so many seconds without a record.
+        start, shard: as for `batches`. max_wait: end after so many seconds without a record; None: never. Records are
+        given when they are durable as the stream promises, not before. Raises what `batches` does; see Tail.
         """
         return Tail(self._reader(start, shard), self._store, self._shard_times, max_wait)
 
@@ -258,17 +296,31 @@ class Stream:
     # --- shards ---
 
     def split(self, shard: int | str, at: int | None = None) -> tuple[int, int]:
-        """Close a shard and open two; `at` is the first hash key of the second, the middle by default."""
+        """Close an open shard and open two in its place; returns their numbers, that of the lower range first.
+
+        at: the first hash key of the second, above the first and up to the last key of the shard; None: the middle.
+        No record is lost, and none changes its shard: the two get what is put from now on, and readers come to them
+        when they have read the closed one to its end. When this returns, the change survives a loss of power; where the
+        process dies before, it is made whole or not at all.
+
+        Raises NotFound where there is no such shard, InvalidArgument where it is closed or `at` is not within it,
+        LimitExceeded where 10,000 shards are open, ResourceInUse where an earlier change failed half-way, StorageError,
+        Backpressure, and LockedByOther in a store that is open for reading only.
+        """
         self._fresh()
         number = self._number(shard)
         found = self._inner.table.shard(number)
-        at = (found.start + found.end + 1) // 2 if at is None else at
+        at = (found.start + found.end + 1) // 2 if at is None else check_count("at", at, 0, HASH_KEY_MAX)
         first, second = self._store._do("split", name=self.name, shard=number, at=str(at))
         self._fresh()
         return int(first), int(second)
 
     def merge(self, shard: int | str, adjacent: int | str) -> int:
-        """Close two shards of neighbouring ranges and open one."""
+        """Close two open shards of neighbouring ranges, the lower one first, and open one; returns its number.
+
+        Promises what `split` does, and raises the same; InvalidArgument where one of the two is closed, or the second
+        does not begin where the first ends.
+        """
         self._fresh()
         one, other = self._number(shard), self._number(adjacent)
         child = self._store._do("merge", name=self.name, shard=one, adjacent=other)
@@ -276,9 +328,13 @@ class Stream:
         return int(child)
 
     def scale(self, shards: int) -> None:
-        """Split and merge until there are this many open shards of equal ranges."""
+        """Split and merge until there are this many open shards of equal ranges, in one change.
+
+        Promises what `split` does. Raises InvalidArgument for less than 1, LimitExceeded for more than 10,000, and else
+        what `split` does.
+        """
         self._fresh()
-        self._store._do("scale", name=self.name, shards=shards)
+        self._store._do("scale", name=self.name, shards=str(check_count("shards", shards, 1)))
         self._fresh()
 
     def _number(self, shard: int | str) -> int:

@@ -30,7 +30,13 @@ TURN_S = 0.002  # how often the thread looks at the readers that it does not sle
 
 
 class Tail:
-    """Made by `Stream.tail`. Each batch holds records of one shard."""
+    """Made by `Stream.tail`: an iterator and an async iterator of RecordBatches, each of records of one shard, in order.
+
+    For one loop at a time. Ends after `max_wait` seconds without a record, or when all shards that it reads were closed
+    and read to their end. Raises NotFound once the stream was deleted, Closed once the store was, Corrupt where stored
+    bytes are damaged. What is read is durable as the stream promises. Nothing is kept outside: `positions` say how far
+    it came.
+    """
 
     def __init__(
         self, reader: StreamReader, store: Store, created: Mapping[int, int], max_wait: float | None
@@ -43,7 +49,7 @@ class Tail:
 
     @property
     def positions(self) -> dict[int, int]:
-        """The next index to read of each shard; what was polled but not handed out counts as read."""
+        """By shard number the next running index to read; what was polled but not handed out counts as read."""
         return dict(self._reader.positions)
 
     def _poll(self) -> RecordBatch | None:

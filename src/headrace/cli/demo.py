@@ -44,9 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, metavar="N", help="feed for so long; until Ctrl-C if not given"
     )
-    parser.add_argument("--files", metavar="GLOB", help="follow these files, too, a record a line")
     parser.add_argument(
-        "--rate", type=float, metavar="N", help='add N made-up records a second, marked "synthetic": true'
+        "--files",
+        metavar="GLOB",
+        help="put the lines of these files, too (the last 4 MiB of each), and what is added to them",
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        metavar="N",
+        help='add N made-up records a second (up to 40,000), marked "synthetic": true',
     )
     parser.add_argument(
         "-o", "--output", choices=("table", "json"), help="json: only a summary, as one object, at the end"
@@ -59,8 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if value is not None and not 0 < value < 1e9:
             raise ConfigurationError(f"--{name} {value:g} is not a number above 0")
+    from headrace.cli.demo_feed import RATE_MAX
     from headrace.cli.demo_run import DemoRun
 
+    if arguments.rate is not None and arguments.rate > RATE_MAX:
+        raise ConfigurationError(
+            f"--rate {arguments.rate:g} is more than the demo makes, {RATE_MAX:,} records a second",
+            hint="headrace bench measures what the machine can take",
+        )
     directory = Path(arguments.directory or tempfile.mkdtemp(prefix="headrace-demo-")).expanduser().absolute()
     stop = threading.Event()
     with ExitStack() as stack:

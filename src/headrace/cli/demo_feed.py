@@ -21,10 +21,11 @@ import msgspec
 
 from headrace import limits
 from headrace.cli.demo_server import STREAM, Api
-from headrace.cli.demo_sources import Sample
+from headrace.cli.demo_sources import SYNTHETIC_MAX, Sample
 from headrace.errors import Error
 
 TURN_S = 0.05  # samples of this time go in one request
+RATE_MAX = round(SYNTHETIC_MAX / TURN_S)  # synthetic records a second
 RETRIES = 8
 LATENCIES_KEPT = 4096
 SHARD_LATENCIES_KEPT = 512

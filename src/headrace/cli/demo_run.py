@@ -20,7 +20,7 @@ from headrace.cli.demo_feed import Feeder
 from headrace.cli.demo_server import STREAM, DemoServer, create_delivery, create_stream
 from headrace.cli.demo_sources import Files, Synthetic, Telemetry
 from headrace.cli.demo_windows import FLINK, KINESIS, LiveWindow
-from headrace.errors import Error
+from headrace.errors import Error, Unreachable
 from headrace.streams import StreamReader
 
 FIRST_S = 15.0  # until the first record is acknowledged
@@ -40,6 +40,7 @@ class DemoRun:
         seconds = arguments.seconds or INTERVAL_MAX_S * 4
         self.interval_s = max(1, min(INTERVAL_MAX_S, int(seconds // 4)))
         self._arguments = arguments
+        self._files: Files | None = None
         self._stack = ExitStack()
         self._began = 0.0
         self._seconds = 0.0
@@ -68,9 +69,9 @@ class DemoRun:
         now = time.monotonic()
         sources: list[Any] = [Telemetry(now)]
         if self._arguments.files is not None:
-            files = Files(self._arguments.files, now)
-            stack.callback(files.close)
-            sources.append(files)
+            self._files = Files(self._arguments.files, now)
+            stack.callback(self._files.close)
+            sources.append(self._files)
         if self._arguments.rate is not None:
             sources.append(Synthetic(self._arguments.rate, now))
         puts = self.server.api()
@@ -122,6 +123,8 @@ class DemoRun:
     def _summary(self, verdicts: dict[str, tuple[bool, str]], counts: dict[str, int]) -> dict[str, Any]:
         ledger, archive = self.feeder.ledger, self.archive
         failure = self.feeder.failure
+        if failure is None and not self.server.alive:  # between two puts
+            failure = Unreachable("the server does not answer: it has ended")
         passed = ledger.records > 0 and failure is None and all(holds for holds, _ in verdicts.values())
         return {
             "passed": passed,
@@ -130,6 +133,11 @@ class DemoRun:
             "put": ledger.records,
             "bytes": ledger.nbytes,
             "synthetic": ledger.by_metric.get("synthetic", 0),
+            "synthetic_per_second": round(ledger.by_metric.get("synthetic", 0) / self._seconds, 1),
+            "synthetic_per_second_asked": self._arguments.rate,
+            "lines": ledger.by_metric.get("line", 0),
+            "files": 0 if self._files is None else self._files.count,
+            "files_bytes_skipped": 0 if self._files is None else self._files.skipped,
             "refused": ledger.refused,
             "requests": ledger.requests,
             "records_per_second": round(ledger.records / self._seconds, 1),

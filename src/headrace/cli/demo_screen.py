@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 RATE_FRAMES = 9  # frames over which rates are taken: two seconds
 ROWS = 5  # of a window
+RATE_SHARE = 0.95  # of the rate that was asked for, below which that is told
 MIB = 1024 * 1024
 
 Draw = Callable[["DemoRun", float], None]
@@ -129,6 +130,19 @@ def plain_line(demo: DemoRun, elapsed: float) -> str:
     )
 
 
+def notes(summary: dict[str, Any]) -> list[str]:
+    """What came of the options."""
+    found = []
+    if summary["files"]:
+        skipped = summary["files_bytes_skipped"]
+        left = f" ({human_size(skipped)} at their beginning left out)" if skipped else ""
+        found.append(f"{summary['lines']:,} of the records are lines of {summary['files']} files{left}")
+    asked, made = summary["synthetic_per_second_asked"], summary["synthetic_per_second"]
+    if asked and made < RATE_SHARE * asked:
+        found.append(f"--rate asked for {asked:,.0f} records a second; {made:,.0f} were made and put")
+    return found
+
+
 def report(summary: dict[str, Any]) -> str:
     """What happened, and what to type next."""
     made_up = f", {summary['synthetic']:,} of them synthetic" if summary["synthetic"] else ""
@@ -137,6 +151,7 @@ def report(summary: dict[str, Any]) -> str:
         f"{made_up}; a put took {summary['put_ms_p50']:.2f} ms (p50), {summary['put_ms_p99']:.2f} ms (p99)",
         f"{objects(summary['objects'])}, {human_size(summary['archive_bytes'])}, "
         f"{summary['compression']:.1f} times smaller: {summary['archive']}",
+        *notes(summary),
         "",
     ]
     for check in summary["checks"].values():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
-"""What the demo puts: this machine's own telemetry, lines of files as they are written, synthetic records.
+"""What the demo puts: this machine's own telemetry, lines of files and what is added to them, synthetic records.
 
 A source has `due(now)`, which gives the samples that are due at a moment of the monotonic clock, each as
 (metric, item, value, further members). Nothing is invented but by Synthetic, which marks what it makes.
@@ -11,7 +11,6 @@ Cost here: 0.3 ms for the samples taken ten times a second, 5 ms for those of pr
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +28,7 @@ PROCESSES = 10  # busiest ones
 LINES_MAX = 2_000  # of one file in a turn
 LINE_SIZE_MAX = 64 * 1024  # a longer line goes in parts
 FILES_MAX = 64
+FILE_SIZE_MAX = 4 * 1024 * 1024  # of what a file has at the start, its last part
 SYNTHETIC_MAX = 2_000  # in a turn, so that a rate beyond this machine's does not grow without bound
 _PRESSURE = ("cpu", "memory", "io")
 _NO_DISKS = ("loop", "ram")
@@ -122,21 +122,28 @@ def _pressure() -> Iterator[Sample]:
 
 
 class Files:
-    """Follows files as they grow, from their end; a file that was cut or replaced is read from its start."""
+    """The lines of files, and then what is added to them; a file that was cut or replaced is read anew.
+
+    Attributes:
+        count: files that were read.
+        skipped: bytes at the beginning of large files that were not.
+    """
 
     def __init__(self, pattern: str, now: float) -> None:
         self._pattern = str(Path(pattern).expanduser())
         self._open: dict[str, tuple[IO[bytes], int]] = {}
         self._part: dict[str, bytes] = {}
+        self.count = 0
+        self.skipped = 0
         self._look = now + LOOK_S
-        self._find(from_end=True)
+        self._find()
         if not self._open:
             raise NotFound(f"no file that can be read matches {pattern!r}", hint="quote the pattern")
 
     def due(self, now: float) -> Iterator[Sample]:
         if now >= self._look:
             self._look = now + LOOK_S
-            self._find(from_end=False)
+            self._find()
         for name in list(self._open):
             for line in self._lines(name):
                 text = line.decode("utf-8", "replace")
@@ -146,7 +153,7 @@ class Files:
         for file, _ in self._open.values():
             file.close()
 
-    def _find(self, *, from_end: bool) -> None:
+    def _find(self) -> None:
         found = glob.glob(self._pattern, recursive=True)  # noqa: PTH207 — Path's needs a base directory
         for name in sorted(found)[:FILES_MAX]:
             path = Path(name)
@@ -162,10 +169,19 @@ class Files:
                 continue
             if known is not None:
                 known[0].close()
-            elif from_end:
-                file.seek(0, os.SEEK_END)
+            else:
+                self.count += 1
             self._open[name] = (file, status.st_ino)
-            self._part[name] = b""
+            self._part[name] = self._begin(file, status.st_size)
+
+    def _begin(self, file: IO[bytes], size: int) -> bytes:
+        """Skip what is too much of a file, up to the end of a line; what was read beyond that."""
+        if size <= FILE_SIZE_MAX:
+            return b""
+        file.seek(size - FILE_SIZE_MAX)
+        part, _, rest = (file.read(LINE_SIZE_MAX) or b"").partition(b"\n")
+        self.skipped += size - FILE_SIZE_MAX + len(part)
+        return rest
 
     def _lines(self, name: str) -> list[bytes]:
         """Whole lines that came; a line without its end waits for it, up to a size."""

@@ -2,7 +2,7 @@
 # Copyright The headrace authors
 """Show what this machine and directory offer, and what each thing costs or limits.
 
-Nothing is changed but a probe file of 256 KiB, which is written, synced and removed.
+Nothing is changed but probe files of 256 KiB, which are written, synced and removed.
 
 example:
   headrace doctor                     the default directory
@@ -210,6 +210,30 @@ def device(directory: Path) -> Iterator[Finding]:
     )
 
 
+def allocation(directory: Path) -> Iterator[Finding]:
+    """Whether space can be reserved before it is written."""
+    from headrace.disk import SystemDisk
+
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return
+    what = f"reserve {human_size(PROBE_BYTES)}"
+    if not hasattr(os, "posix_fallocate"):
+        yield what, "no fallocate here", "note", "zeros are written in its place: a full disk is met later"
+        return
+    try:
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=".headrace-doctor-") as probe:
+            start = time.perf_counter()
+            SystemDisk().allocate(probe.fileno(), PROBE_BYTES)
+            cost = time.perf_counter() - start
+            held = os.fstat(probe.fileno()).st_blocks * 512
+    except OSError as error:
+        yield what, os.strerror(error.errno or 0), "bad", "a reserve for a full disk cannot be kept"
+        return
+    verdict = "ok" if held >= PROBE_BYTES else "note"
+    meaning = "by fallocate: a reserve is kept, so that a full disk still ends in order"
+    yield what, f"{human_duration(cost)}, {human_size(held)} held", verdict, meaning
+
+
 def probe_device(directory: Path) -> tuple[float, float]:
     """Median seconds of a write and of a sync of 256 KiB in the directory."""
     block = os.urandom(PROBE_BYTES)
@@ -242,5 +266,6 @@ CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
     process_limits,
     clock,
     file_system,
+    allocation,
     device,
 )

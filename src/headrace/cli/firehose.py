@@ -2,6 +2,9 @@
 # Copyright The headrace authors
 """List, describe and watch deliveries.
 
+A directory tells of failures only that a delivery could not be created or deleted; how one fails just now is
+known to the server that runs it, which --endpoint asks.
+
 example:
   headrace firehose                                       what is delivered, and how it is doing
   headrace firehose describe archive
@@ -18,12 +21,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from headrace.cli.output import add_output_arguments, console, format_of, human_size, show, show_one
+from headrace.cli.output import add_output_arguments, console, format_of, human_size, note, show, show_one
 from headrace.cli.remote import RemoteDeliveries
 from headrace.cli.target import add_target_arguments, no_store, target
 from headrace.errors import ConfigurationError, NotFound
 
 ACTIONS = ("list", "describe", "watch")
+COLUMNS = ("delivery", "status", "records/s", "rate", "objects", "ratio", "buffer", "flush", "retries")
+WIDE = 100  # columns of a terminal that has room for all of them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.action, arguments.name = "describe", arguments.action
     if arguments.action == "describe" and arguments.name is None:
         raise ConfigurationError("firehose describe wants a NAME")
+    if arguments.action == "list" and arguments.name is not None:
+        raise ConfigurationError(
+            "firehose list takes no name", hint=f"headrace firehose describe {arguments.name}"
+        )
     if arguments.every <= 0:
         raise ConfigurationError(f"--every {arguments.every} is not a time")
     where = target(arguments)
@@ -58,13 +67,21 @@ def run(arguments: argparse.Namespace) -> int:
             )
         return watch(where, arguments)
     with described(where) as descriptions:
-        return listed(descriptions, arguments)
+        if isinstance(where, Path) and descriptions:
+            note("how a delivery fails just now is known to its server: ask --endpoint URL")
+        rows = {name: row_of(found) for name, found in descriptions.items()}
+        if isinstance(where, Path) and not any(row["error"] for row in rows.values()):
+            for row in rows.values():
+                del row["error"]  # it would say that all is well
+        return listed(descriptions, rows, arguments)
 
 
-def listed(descriptions: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> int:
+def listed(
+    descriptions: dict[str, dict[str, Any]], rows: dict[str, dict[str, Any]], arguments: argparse.Namespace
+) -> int:
     """Print all deliveries, or one."""
     if arguments.action == "list":
-        show([row_of(found) for found in descriptions.values()], arguments, title="deliveries")
+        show(rows.values(), arguments, title="deliveries")
         return 0
     if arguments.name not in descriptions:
         raise NotFound(
@@ -74,7 +91,7 @@ def listed(descriptions: dict[str, dict[str, Any]], arguments: argparse.Namespac
     found = descriptions[arguments.name]
     destination = found["Destinations"][0]["S3DestinationDescription"]
     more = {"arn": found["DeliveryStreamARN"], "version": found["VersionId"], "role": destination["RoleARN"]}
-    show_one({**row_of(found), **more}, arguments)
+    show_one({**rows[arguments.name], **more}, arguments)
     return 0
 
 
@@ -196,39 +213,54 @@ def _rows(
 def _screen(arguments: argparse.Namespace) -> Iterator[Any]:
     """A function that shows rows: in place on a terminal, else one after another."""
     if format_of(arguments) != "table" or not sys.stdout.isatty():
-        yield lambda rows: show(rows, arguments, title="deliveries")
+        begun = False
+
+        def after_another(rows: list[dict[str, Any]]) -> None:
+            nonlocal begun
+            show(rows, arguments, title="deliveries", header=not begun)
+            begun = begun or bool(rows)
+
+        yield after_another
         return
     from rich.live import Live
 
     with Live(console=console(), auto_refresh=False) as live:
-        yield lambda rows: live.update(_table(rows), refresh=True)
+        yield lambda rows: live.update(_table(rows, live.console.width), refresh=True)
 
 
-def _table(rows: list[dict[str, Any]]) -> Any:
+def _table(rows: list[dict[str, Any]], width: int) -> Any:
+    """What a terminal of so many columns shows: fewer figures on a narrow one, errors below."""
     from rich import box
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
+    shown = [_cells(row) for row in rows]
+    names = [name for name in COLUMNS if width >= WIDE or name not in ("ratio", "retries")]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("delivery", "status", "records/s", "rate", "objects", "ratio", "buffer", "flush", "retries"):
-        table.add_column(name, justify="left" if name in ("delivery", "status") else "right")
-    table.add_column("error", overflow="fold")
-    for row in rows:
-        table.add_row(
-            *(
-                Text(text)
-                for text in (
-                    row["delivery"],
-                    row["status"],
-                    f"{row['records_per_s']:,.0f}",
-                    f"{human_size(row['bytes_per_s'])}/s",
-                    f"{row['objects']:,}",
-                    "" if row["compression"] is None else f"{row['compression']:.1f}",
-                    human_size(row["buffered_bytes"]),
-                    f"{row['flush_s']:.0f} s" if row["buffered_records"] else "",
-                    str(row["retries"]),
-                    row["error"],
-                )
-            )
+    for name in names:
+        table.add_column(
+            name,
+            justify="left" if name in ("delivery", "status") else "right",
+            no_wrap=name != "delivery",
+            overflow="fold",
         )
-    return table
+    for cells in shown:
+        table.add_row(*(Text(cells[name]) for name in names))
+    failing = [Text(f"{row['delivery']}: {row['error']}") for row in rows if row["error"]]
+    return Group(table, *failing)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    """The text of each cell."""
+    return {
+        "delivery": row["delivery"],
+        "status": row["status"],
+        "records/s": f"{row['records_per_s']:,.0f}",
+        "rate": f"{human_size(row['bytes_per_s'])}/s",
+        "objects": f"{row['objects']:,}",
+        "ratio": "" if row["compression"] is None else f"{row['compression']:.1f}",
+        "buffer": human_size(row["buffered_bytes"]),
+        "flush": f"{row['flush_s']:.0f} s" if row["buffered_records"] else "",
+        "retries": str(row["retries"]),
+    }

@@ -56,11 +56,13 @@ def show(
     raw: str | None = None,
     table: Callable[[Row], Row] | None = None,
     stream: IO[str] | None = None,
+    header: bool = True,
 ) -> int:
     """Print rows in the chosen format and return how many there were.
 
     columns: names and order for table and csv; those of the first row otherwise.
     raw: the column that `-o raw` prints alone, the first one otherwise.
+    header: whether CSV begins with the names; not where it goes on.
     table: makes of a row what people see of it in a table: fewer columns, shorter values.
     JSON lines, CSV and raw are printed row by row as they come; a table when all are there.
     """
@@ -70,7 +72,7 @@ def show(
         found = list(rows) if table is None else [table(row) for row in rows]
         return _table(found, columns if table is None else None, title, target)
     if chosen == "csv":
-        return _csv(rows, columns, target)
+        return _csv(rows, columns, target, header)
     count = 0
     for row in rows:
         if chosen == "json":
@@ -234,16 +236,17 @@ def _table(rows: list[Row], columns: Sequence[str] | None, title: str | None, ta
     return len(rows)
 
 
-def _csv(rows: Iterable[Row], columns: Sequence[str] | None, target: IO[str]) -> int:
+def _csv(rows: Iterable[Row], columns: Sequence[str] | None, target: IO[str], header: bool) -> int:
     writer = csv.writer(target, lineterminator="\n")
     names = list(columns) if columns is not None else []
-    if columns is not None:
+    if columns is not None and header:
         writer.writerow(names)
     count = 0
     for row in rows:
         if not names:
             names = list(row)
-            writer.writerow(names)
+            if header:
+                writer.writerow(names)
         writer.writerow([_cell(row.get(name)) for name in names])
         count += 1
     target.flush()

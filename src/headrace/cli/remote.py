@@ -21,6 +21,7 @@ class RemoteStreams:
     """One connection, one call at a time."""
 
     target = "Kinesis_20131202"
+    lists = "headrace streams"
 
     def __init__(self, endpoint: str) -> None:
         parts = urlsplit(endpoint)
@@ -30,6 +31,7 @@ class RemoteStreams:
             )
         self.endpoint = endpoint
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=TIMEOUT_S)
+        self._answered = False  # on this connection, which the server may therefore have closed as idle
 
     def call(self, operation: str, **members: Any) -> dict[str, Any]:
         """One operation; its error becomes an Error with the service's code and text."""
@@ -41,24 +43,34 @@ class RemoteStreams:
         status, data = self._ask("POST", "/", body, headers)
         found: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any]) if data else {}
         if status != 200:
-            raise _error(found)
+            raise _error(found, self.lists)
         return found
 
     def _ask(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
-        try:
-            self._connection.request(method, path, body, headers or {})
-            answer = self._connection.getresponse()
-            return answer.status, answer.read()
-        except (OSError, http.client.HTTPException) as problem:
-            self._connection.close()
-            raise Unreachable(f"{self.endpoint} does not answer: {problem}") from problem
+        while True:
+            try:
+                self._connection.request(method, path, body, headers or {})
+                answer = self._connection.getresponse()
+                data = answer.read()
+                self._answered = True
+                return answer.status, data
+            except (OSError, http.client.HTTPException) as problem:
+                self._connection.close()
+                idle, self._answered = self._answered and isinstance(problem, ConnectionError), False
+                if not idle:
+                    raise Unreachable(f"{self.endpoint} does not answer: {problem}") from problem
 
-    def put(self, stream: str, records: list[tuple[str, bytes]]) -> int:
-        """PutRecords of up to 500 (key, data); returns how many failed."""
+    def put(self, stream: str, records: list[tuple[str, bytes]]) -> dict[int, tuple[str, str]]:
+        """PutRecords of up to 500 (key, data); code and text of those that failed, by their number."""
         entries = [{"Data": base64.b64encode(data).decode(), "PartitionKey": key} for key, data in records]
-        return int(self.call("PutRecords", StreamName=stream, Records=entries)["FailedRecordCount"])
+        answer = self.call("PutRecords", StreamName=stream, Records=entries)
+        return {
+            number: (found["ErrorCode"], found.get("ErrorMessage") or "no text")
+            for number, found in enumerate(answer["Records"])
+            if found.get("ErrorCode")
+        }
 
     def shards(self, stream: str) -> list[str]:
         """The ids of all shards, parents before their children."""
@@ -95,6 +107,7 @@ class RemoteDeliveries(RemoteStreams):
     """The same for Firehose, with what the server's metrics tell of deliveries."""
 
     target = "Firehose_20150804"
+    lists = "headrace firehose"
 
     def names(self) -> list[str]:
         """All delivery streams."""
@@ -116,7 +129,8 @@ class RemoteDeliveries(RemoteStreams):
         """delivery -> metric without its `headrace_firehose_` -> value."""
         status, data = self._ask("GET", "/-/metrics")
         if status != 200:
-            raise Unreachable(f"{self.endpoint}/-/metrics answers {status}", hint="is it headrace?")
+            hint = "beyond loopback they need a token" if status == 403 else "is it headrace?"
+            raise Unreachable(f"{self.endpoint}/-/metrics answers {status}", hint=hint)
         found: dict[str, dict[str, float]] = {}
         for line in data.decode().splitlines():
             name, brace, rest = line.partition('{delivery="')
@@ -126,11 +140,11 @@ class RemoteDeliveries(RemoteStreams):
         return found
 
 
-def _error(found: dict[str, Any]) -> Error:
+def _error(found: dict[str, Any], lists: str) -> Error:
     code = str(found.get("__type", "InternalFailure")).rpartition("#")[2]
     message = str(found.get("message") or found.get("Message") or code)
     if code == "ResourceNotFoundException":
-        return NotFound(message, hint="headrace streams lists what is there")
+        return NotFound(message, hint=f"{lists} lists what is there")
     if code == "ProvisionedThroughputExceededException":
         return Backpressure(message)
     return Error(message, code=code)

@@ -120,10 +120,7 @@ def load_config(arguments: argparse.Namespace) -> Config:
         "streams.account": arguments.account,
         "streams.region": arguments.region,
     }
-    config = configuration.load(arguments.config, options=options)
-    if not (config.streams.account.isdigit() and len(config.streams.account) == 12):
-        raise ConfigurationError(f"account {config.streams.account!r} is not 12 digits", hint="see --account")
-    return config
+    return configuration.load(arguments.config, options=options)
 
 
 def parse_init(text: str) -> list[tuple[str, int]]:
@@ -131,7 +128,7 @@ def parse_init(text: str) -> list[tuple[str, int]]:
     streams = []
     for item in filter(None, text.split(",")):
         name, colon, shards = item.strip().partition(":")
-        if not name or (colon and not shards.isdigit()) or shards == "0":
+        if not name or (colon and not (shards.isascii() and shards.isdigit() and int(shards))):
             raise ConfigurationError(
                 f"--init {item!r} is not NAME or NAME:SHARDS", hint="as in --init metrics:4,logs"
             )
@@ -183,7 +180,7 @@ def serve_directory(
 
         async def main() -> None:
             stop = asyncio.Event()
-            handle_signals(stop)
+            handle_signals(stop, ready_file)
 
             def ready(listener: Listener) -> None:
                 print(banner(site, listener), flush=True)
@@ -219,12 +216,14 @@ def ready_path(text: str | None) -> Path | None:
     )
 
 
-def handle_signals(stop: asyncio.Event) -> None:
+def handle_signals(stop: asyncio.Event, ready_file: Path | None) -> None:
     """The first SIGTERM or Ctrl-C ends in order; a second Ctrl-C ends at once."""
     loop = asyncio.get_running_loop()
 
     def interrupt() -> None:
         if stop.is_set():
+            if ready_file is not None:
+                ready_file.unlink(missing_ok=True)
             os._exit(130)
         print(
             "stopping: requests under way are answered; Ctrl-C again ends at once",
@@ -239,7 +238,7 @@ def handle_signals(stop: asyncio.Event) -> None:
 
 def banner(site: Site, listener: Listener) -> str:
     """What is served where, and the lines that point clients at it."""
-    from headrace.cli.env import variables
+    from headrace.cli.env import line, variables
 
     config = site.config
     from headrace.server.listener import is_loopback
@@ -261,10 +260,12 @@ def banner(site: Site, listener: Listener) -> str:
     ]
     if config.path:
         lines.append(f"  config      {config.path}")
+    elif is_loopback(listener.host):
+        lines.append(f"  buckets     {site.log.directory}/buckets/NAME, as no configuration maps them")
     lines += [f"  note        {note}" for note in notes(site)]
     lines += [
         "",
-        *(f"export {name}={value}" for name, value in variables(listener.url, site.streams.region).items()),
+        *(line("sh", name, value) for name, value in variables(listener.url, site.streams.region).items()),
     ]
     return "\n".join(lines)
 

@@ -2,7 +2,9 @@
 # Copyright The headrace authors
 """Run SQL windows over streams: the result here, into a stream, or as a named query that a server keeps running.
 
-A query without --until has no end; Ctrl-C ends it.
+A query without --until has no end; Ctrl-C ends it. `sql run NAME` in a directory that nobody serves runs here
+until Ctrl-C, and goes on whenever the directory is served; beside a running server it is given to that one at
+once. --into without a name delivers at least once.
 
 example:
   headrace sql --until latest "SELECT host, window_start, COUNT(*) AS n
@@ -24,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 from headrace.cli.output import add_output_arguments, format_of, note, show
 from headrace.cli.tail import when
 from headrace.cli.target import add_target_arguments, open_store, open_stream, target
-from headrace.errors import ConfigurationError, SQLError, Unsupported
+from headrace.errors import ConfigurationError, NotFound, SQLError, Unsupported
 
 if TYPE_CHECKING:
-    from headrace.api import Store
+    from headrace.api import Store, Stream
     from headrace.api.query import Query
 
 ACTIONS = ("check", "explain", "run", "list", "stop", "delete")
@@ -113,16 +115,7 @@ def act(action: str, name: str | None, text: str, where: Path, arguments: argpar
             return listed(store, arguments)
         if action in ("stop", "delete"):
             return forget(store, str(name), action)
-        query = store.sql(
-            text,
-            start=moment(arguments.start),
-            until=moment(arguments.until),
-            name=name,
-            dialect=arguments.dialect,
-            sources={"SOURCE_SQL_STREAM_001": open_stream(store, arguments.source)}
-            if arguments.source
-            else None,
-        )
+        query = opened(store, text, name, arguments)
         if action == "explain":
             print(query.plan)
             return 0
@@ -131,15 +124,32 @@ def act(action: str, name: str | None, text: str, where: Path, arguments: argpar
         return shown(query, arguments)
 
 
-def moment(text: str | None) -> Any:
+def opened(store: Store, text: str, name: str | None, arguments: argparse.Namespace) -> Query:
+    """The query, planned but not begun."""
+    source = arguments.source
+    try:
+        return store.sql(
+            text,
+            start=moment(arguments.start, "--from"),
+            until=moment(arguments.until, "--until"),
+            name=name,
+            dialect=arguments.dialect,
+            sources={"SOURCE_SQL_STREAM_001": open_stream(store, source)} if source else None,
+        )
+    except NotFound as error:
+        hint = error.hint or "a table is a stream; headrace streams lists them"
+        raise NotFound(error.message, hint=hint) from None
+
+
+def moment(text: str | None, option: str) -> Any:
     """A start or end as Store.sql takes it."""
     if text is not None and text.isdigit():
         return int(text)
-    return when(text)
+    return when(text, option)
 
 
 def check(text: str, arguments: argparse.Namespace) -> int:
-    """Say whether a text is a query of its dialect; what depends on a stream's columns is not looked at."""
+    """Say whether a text is a query of its dialect; its columns are looked at only where it declares them."""
     from headrace.analytics import planner
     from headrace.analytics.text import parse
 
@@ -147,9 +157,16 @@ def check(text: str, arguments: argparse.Namespace) -> int:
     sketch = planner.outline(parsed)
     if sketch.table is not None:
         planner.plan(sketch)
+    else:
+        planner.check_functions(sketch)
     note(
         f"{parsed.dialect}: reads {sketch.stream}"
         + (f", writes {sketch.target.name}" if sketch.target else "")
+        + (
+            ""
+            if sketch.table
+            else "; columns and types not checked: `sql explain` does, or CREATE TABLE in the text"
+        )
     )
     return 0
 
@@ -158,6 +175,8 @@ def shown(query: Query, arguments: argparse.Namespace) -> int:
     """Print the rows as they come; Ctrl-C is the normal end of a query that has none."""
     if format_of(arguments) == "table" and not query.bounded:
         arguments.output = "json"  # a table needs to know its rows before it is drawn
+    for line in query.found:
+        note(f"note: {line}")
     try:
         show(rows_of(query), arguments, columns=list(query.schema))
     except KeyboardInterrupt:
@@ -179,16 +198,57 @@ def rows_of(query: Query) -> Iterator[Row]:
 
 def into(store: Store, query: Query, arguments: argparse.Namespace) -> int:
     """Run a query into a stream until it ends or Ctrl-C."""
-    if arguments.into:
-        query.into(store.stream(arguments.into))
+    if not arguments.into and (query.target is None or query.dialect == "kinesis"):
+        raise ConfigurationError(
+            f"sql run {query.name} does not say where its rows go", hint="add --into STREAM"
+        )
+    if query.name is not None and arguments.until:
+        raise ConfigurationError("a named query has no end", hint="leave out --until, or the name")
+    stream = store.stream(arguments.into) if arguments.into else None
+    if not store.writer:
+        return beside(store, query, stream)
+    if stream is not None:
+        query.into(stream)
     query.start()
     note(query.plan)
     try:
+        looked_after = False  # whether its entry was there, and said that it is to run
         while query.running:
             query.wait(0.2)
+            wanted = wanted_still(store, query)
+            if looked_after and not wanted:
+                query.halt()
+            looked_after = looked_after or wanted
         query.wait()
     except KeyboardInterrupt:
         query.halt()
+        if query.bounded:
+            raise
+    report(query)
+    return 0
+
+
+def wanted_still(store: Store, query: Query) -> bool:
+    """Whether the catalogue says that a named query is to run; somebody else may have stopped or deleted it."""
+    from headrace.analytics import applications
+
+    known = None if query.name is None else applications.find(store.inner.log.catalogue, query.name)
+    return known is not None and known.run
+
+
+def beside(store: Store, query: Query, stream: Stream | None) -> int:
+    """The same where another process writes the store: it runs a named query, and takes the rows of another."""
+    note(query.plan)
+    if query.name is not None:
+        store._do("query_run", **query.submission(stream))
+        note(f"{query.name}: given to the process that writes {store.path}; it runs whenever that serves")
+        return 0
+    assert stream is not None
+    try:
+        for records, keys in query.outgoing(stream):
+            if records:
+                stream.put_many(records, keys, timeout=None)
+    except KeyboardInterrupt:
         if query.bounded:
             raise
     report(query)
@@ -227,20 +287,7 @@ def listed(store: Store, arguments: argparse.Namespace) -> int:
 
 
 def forget(store: Store, name: str, action: str) -> int:
-    """Stop or delete a named query, where this process may write the store."""
-    from headrace.analytics import applications
-    from headrace.errors import LockedByOther
-
-    if not store.writer:
-        raise LockedByOther(
-            f"{store.path} is written by another process", hint=f"stop it, then {action} the query"
-        )
-    catalogue = store.inner.log.catalogue
-    if action == "delete":
-        applications.delete(catalogue, name)
-    else:
-        known = applications.load(catalogue, name)
-        known.run = False
-        applications.save(catalogue, known)
+    """Stop or delete a named query, here or by way of the process that writes the store."""
+    store._do("query_end", name=name, delete=action == "delete")
     note(f"{name}: {'deleted' if action == 'delete' else 'stopped'}")
     return 0

@@ -11,14 +11,16 @@ example:
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headrace import limits
 from headrace.cli.output import add_output_arguments, human_age, human_size, note, show, show_one
 from headrace.cli.target import add_target_arguments, open_store, open_stream, target
-from headrace.errors import ConfigurationError, NotFound, Unsupported
+from headrace.errors import AlreadyExists, ConfigurationError, NotFound, Unsupported
 
 if TYPE_CHECKING:
     from headrace.api import Stream
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+RATE_S = 10  # over which rates are taken
+RATE_SAMPLE_SIZE = 64 * limits.KIB
+WIDE = 100  # columns of a terminal that has room for everything
 ACTIONS = ("list", "describe", "create", "delete", "scale", "split", "merge")
 CREATE_ONLY = ("shards", "durability", "max_bytes", "on_full", "retention", "record_size_max")
 
@@ -63,13 +68,31 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.action, arguments.name = "describe", arguments.action
     if arguments.action != "list" and arguments.name is None:
         raise ConfigurationError(f"streams {arguments.action} wants a NAME")
-    given = [name for name in CREATE_ONLY if getattr(arguments, name) is not None]
-    if arguments.action != "create" and given:
-        raise ConfigurationError(f"--{given[0].replace('_', '-')} belongs to streams create")
+    check_words(arguments)
     where = target(arguments)
     if isinstance(where, str):
         return on_endpoint(where, arguments)
     return on_directory(where, arguments)
+
+
+def check_words(arguments: argparse.Namespace) -> None:
+    """Refuse what the action does not take, so that nothing that was said is passed over."""
+    action = arguments.action
+    if action == "list" and arguments.name is not None:
+        raise ConfigurationError(
+            "streams list takes no name", hint=f"headrace streams describe {arguments.name}"
+        )
+    if action in ("describe", "create", "delete") and arguments.rest:
+        raise ConfigurationError(
+            f"streams {action} takes one name; there is {' '.join(arguments.rest)!r}, too",
+            hint=f"one command for each: headrace streams {action} {arguments.rest[0]}",
+        )
+    given = [name for name in CREATE_ONLY if getattr(arguments, name) is not None]
+    if action != "create" and given:
+        raise ConfigurationError(f"--{given[0].replace('_', '-')} belongs to streams create")
+    for name in ("yes", "dry_run"):
+        if action != "delete" and getattr(arguments, name):
+            raise ConfigurationError(f"--{name.replace('_', '-')} belongs to streams delete")
 
 
 # ---------------------------------------------------------------- a directory
@@ -84,27 +107,60 @@ def on_directory(directory: Path, arguments: argparse.Namespace) -> int:
 
 
 def _list(store: Any, arguments: argparse.Namespace) -> None:
-    show([row_of(stream) for stream in store.streams()], arguments, title="streams", table=short)
+    rows = [row_of(stream) for stream in store.streams()]
+    show(rows, arguments, title="streams", table=short)
+    for row in rows:
+        if row["dropped_records"]:
+            note(
+                f"{row['stream']} was full and has dropped {row['dropped_records']:,} records so far (drop_oldest)"
+            )
 
 
 def row_of(stream: Stream) -> Row:
     """What is known of a stream at a glance."""
     info = stream.info
+    records_per_s, bytes_per_s = rates_of(stream)
     return {
         "stream": info.name, "shards": info.shards, "records": info.records, "bytes": info.nbytes,
+        "records_per_s": round(records_per_s, 1), "bytes_per_s": round(bytes_per_s, 1),
         "oldest": None if info.oldest is None else info.oldest.isoformat(timespec="seconds"),
         "retention_hours": info.retention_hours, "durability": info.durability,
         "max_bytes": info.max_bytes, "on_full": info.on_full,
+        "dropped_records": info.dropped_records, "dropped_bytes": info.dropped_bytes,
     }  # fmt: skip
 
 
+def rates_of(stream: Stream) -> tuple[float, float]:
+    """Records, and bytes of data, a second over the last ten seconds by their arrival.
+
+    Counted by the index; bytes are those of the first of these records of each shard, taken for all.
+    """
+    inner = stream._inner
+    since_ms = inner.streams.clock.now_ms() - 1000 * RATE_S
+    records, nbytes = 0, 0.0
+    for shard in inner.shards:
+        lane = inner.lane_of(shard.number)
+        first, upcoming = lane.index_at_time(shard.number, since_ms), lane.bounds(shard.number)[1]
+        if first >= upcoming:
+            continue
+        records += upcoming - first
+        some = lane.read(shard.number, first, max_bytes=RATE_SAMPLE_SIZE)
+        if len(some):
+            nbytes += (upcoming - first) * float(some.lengths.mean())
+    return records / RATE_S, nbytes / RATE_S
+
+
 def short(row: Mapping[str, Any]) -> Row:
-    """A stream as a table shows it."""
+    """A stream as a table shows it: fewer columns on a narrow terminal."""
     oldest = None if row["oldest"] is None else datetime.fromisoformat(row["oldest"])
+    wide = shutil.get_terminal_size().columns >= WIDE
     return {
-        "stream": row["stream"], "shards": row["shards"], "records": row["records"],
+        "stream": row["stream"], "shards": row["shards"],
+        **({"records": row["records"]} if wide else {}),
+        "records/s": f"{row['records_per_s']:,.0f}", "MB/s": f"{row['bytes_per_s'] / 1e6:,.2f}",
         "size": human_size(row["bytes"]), "limit": "" if row["max_bytes"] is None else human_size(row["max_bytes"]),
-        "oldest": human_age(oldest), "keeps": f"{row['retention_hours']}h", "promise": row["durability"],
+        "oldest": human_age(oldest), "keeps": f"{row['retention_hours']}h",
+        **({"promise": row["durability"]} if wide else {}),
     }  # fmt: skip
 
 
@@ -139,7 +195,7 @@ def _describe(store: Any, arguments: argparse.Namespace) -> None:
 
 def _create(store: Any, arguments: argparse.Namespace) -> None:
     if arguments.name in {stream.name for stream in store.streams()}:
-        raise ConfigurationError(
+        raise AlreadyExists(
             f"stream {arguments.name} exists", hint=f"headrace streams describe {arguments.name}"
         )
     options = {name: getattr(arguments, name) for name in CREATE_ONLY if getattr(arguments, name) is not None}
@@ -234,12 +290,12 @@ def on_endpoint(endpoint: str, arguments: argparse.Namespace) -> int:
             raise Unsupported(
                 "CreateStream cannot say --retention or --record-size-max", hint="use --store DIR"
             )
-        remote.call("CreateStream", StreamName=name, ShardCount=arguments.shards or 1)
+        remote.call(
+            "CreateStream", StreamName=name, ShardCount=1 if arguments.shards is None else arguments.shards
+        )
         note(f"stream {name} created")
     elif arguments.action == "delete":
-        confirm(arguments, "everything in it")
-        remote.call("DeleteStream", StreamName=name)
-        note(f"stream {name} deleted")
+        delete_remotely(remote, arguments)
     elif arguments.action == "scale":
         count = numbers(arguments, 1, "a number of shards")[0]
         remote.call(
@@ -252,6 +308,21 @@ def on_endpoint(endpoint: str, arguments: argparse.Namespace) -> int:
         remote.call("MergeShards", StreamName=name, ShardToMerge=one, AdjacentShardToMerge=other)
         note(f"{one} and {other} merged")
     return 0
+
+
+def delete_remotely(remote: RemoteStreams, arguments: argparse.Namespace) -> None:
+    """Delete a stream, or say what that would delete as far as the API tells it."""
+    name = arguments.name
+    summary = remote.call("DescribeStreamSummary", StreamName=name)["StreamDescriptionSummary"]
+    if arguments.dry_run:
+        show_one(
+            {"would_delete": name, "shards": summary["OpenShardCount"], "status": summary["StreamStatus"]},
+            arguments,
+        )
+        return
+    confirm(arguments, "everything in it")
+    remote.call("DeleteStream", StreamName=name)
+    note(f"stream {name} deleted")
 
 
 def split_remotely(remote: RemoteStreams, name: str, shard: str) -> None:

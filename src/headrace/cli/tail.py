@@ -11,19 +11,24 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import itertools
 import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.cli.output import add_output_arguments, format_of, show
 from headrace.cli.target import add_target_arguments, open_store, open_stream, target
-from headrace.errors import ConfigurationError
+from headrace.errors import ConfigurationError, NotFound
+
+if TYPE_CHECKING:
+    from headrace.cli.remote import RemoteStreams
 
 POLL_S = 0.2
+SPAN_S = 1.0  # of the end of a stream, looked at first for its last records
 _AGE = re.compile(r"-(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -60,8 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def when(text: str | None) -> Any:
-    """A start as the library takes it."""
+def when(text: str | None, option: str = "--from") -> Any:
+    """A start as the library takes it; `option` is what an error names."""
     if text is None or text in ("earliest", "latest") or text.isdigit():
         return text
     age = _AGE.fullmatch(text)
@@ -71,7 +76,7 @@ def when(text: str | None) -> Any:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigurationError(
-            f"--from {text!r} is not a time",
+            f"{option} {text!r} is not a time",
             hint="allowed are earliest, latest, -10m, 2026-01-31T12:00:00Z or a sequence number",
         ) from None
     return found if found.tzinfo else found.astimezone(UTC)
@@ -132,22 +137,29 @@ def batch_rows(batch: Any) -> Iterator[Row]:
 
 
 def last_records(stream: Any, count: int, shard: str | None) -> tuple[list[Row], Any]:
-    """The last `count` records by arrival over all shards, and a tail from there on."""
+    """The last `count` records by arrival over all shards, and a tail from there on. Holds two times as many."""
     tail = stream.tail("latest", shard=shard)
     newest: list[tuple[int, int, int, Row]] = []
     for number, end in tail.positions.items():
-        lane = stream._inner.lane_of(number)
-        first = lane.bounds(number)[0]
-        index = max(first, end - count)
-        while index < end:
-            batch = lane.read(number, index, max_records=end - index)
-            if not len(batch):
-                break
-            for record, row in zip(batch, batch_rows(batch), strict=True):
-                newest.append((record.arrival_ms, number, record.ordinal, row))
-            index = int(batch.ordinals[-1]) + 1
-    chosen = heapq.nlargest(count, newest, key=lambda item: item[:3])
-    return [row for *_, row in sorted(chosen, key=lambda item: item[:3])], tail
+        read = last_of_shard(stream._inner.lane_of(number), number, count, end)
+        newest = heapq.nlargest(count, itertools.chain(newest, read), key=lambda item: item[:3])
+    return [row for *_, row in reversed(newest)], tail
+
+
+def last_of_shard(lane: Any, shard: int, count: int, end: int) -> Iterator[tuple[int, int, int, Row]]:
+    """The last `count` records of a shard before index `end`, each with what it is sorted by: arrival, shard, index."""
+    index, left = lane.last(shard, count, end)
+    while left > 0:
+        batch = lane.read(shard, index, max_records=left)
+        batch = batch[: int((batch.ordinals < end).sum())]
+        if not len(batch):
+            return  # dropped meanwhile
+        for record, row in zip(batch, batch_rows(batch), strict=True):
+            yield record.arrival_ms, shard, record.ordinal, row
+        index, left = int(batch.ordinals[-1]) + 1, left - len(batch)
+
+
+# ---------------------------------------------------------------- an endpoint
 
 
 def remote_rows(endpoint: str, arguments: argparse.Namespace) -> Iterator[Row]:
@@ -157,13 +169,16 @@ def remote_rows(endpoint: str, arguments: argparse.Namespace) -> Iterator[Row]:
     global format_wants_bytes
     format_wants_bytes = format_of(arguments) == "raw"
     remote = RemoteStreams(endpoint)
-    shards = [arguments.shard] if arguments.shard else remote.shards(arguments.stream)
-    start = remote_start(when(arguments.start))
-    iterators: dict[str, str | None] = {
-        shard: remote.iterator(arguments.stream, shard, **start) for shard in shards
-    }
-    last: list[tuple[float, str, int, Row]] = []
-    wanted = None if arguments.start else 10 if arguments.n is None else arguments.n
+    shards = remote_shards(remote, arguments.stream, arguments.shard)
+    if arguments.start is None:
+        count = 10 if arguments.n is None else arguments.n
+        last, iterators = last_remotely(remote, arguments.stream, shards, count)
+        yield from last
+        if not arguments.follow:
+            return
+    else:
+        start = remote_start(when(arguments.start))
+        iterators = {shard: remote.iterator(arguments.stream, shard, **start) for shard in shards}
     reached: set[str] = set()
     while any(iterators.values()):
         found = False
@@ -172,25 +187,74 @@ def remote_rows(endpoint: str, arguments: argparse.Namespace) -> Iterator[Row]:
                 continue
             records, iterators[shard], behind = remote.records(iterator)
             found = found or bool(records)
-            for number, record in enumerate(records):
-                arrival_ms = round(record["ApproximateArrivalTimestamp"] * 1000)
-                row = row_of(arrival_ms, shard, record["PartitionKey"], record["Data"])
-                if wanted is None:
-                    yield row
-                else:
-                    last.append((arrival_ms, shard, number, row))
-            if wanted is not None:
-                last = heapq.nlargest(wanted, last, key=lambda item: item[:3])
+            yield from (remote_row(shard, record) for record in records)
             if not records and behind == 0:
                 reached.add(shard)
-        if reached >= {shard for shard, iterator in iterators.items() if iterator}:
-            yield from (row for *_, row in sorted(last, key=lambda item: item[:3]))
-            last, wanted = [], None
-            if not arguments.follow:
-                return
+        if not arguments.follow and reached >= {shard for shard, iterator in iterators.items() if iterator}:
+            return
         if not found:
             sys.stdout.flush()
             time.sleep(POLL_S)
+
+
+def remote_shards(remote: RemoteStreams, stream: str, shard: str | None) -> list[str]:
+    """The ids of all shards, or of the one that is named by its id or number."""
+    known = remote.shards(stream)
+    if shard is None:
+        return known
+    number = shard.removeprefix("shardId-")
+    wanted = f"shardId-{int(number):012d}" if number.isascii() and number.isdigit() else shard
+    if wanted not in known:
+        raise NotFound(f"stream {stream} has no shard {shard!r}", hint=f"it has {known[0]} to {known[-1]}")
+    return [wanted]
+
+
+def remote_row(shard: str, record: Mapping[str, Any]) -> Row:
+    arrival_ms = round(record["ApproximateArrivalTimestamp"] * 1000)
+    return row_of(arrival_ms, shard, record["PartitionKey"], record["Data"])
+
+
+def last_remotely(
+    remote: RemoteStreams, stream: str, shards: list[str], count: int
+) -> tuple[list[Row], dict[str, str | None]]:
+    """The last `count` records by arrival over all shards, and iterators from there on.
+
+    The API reads forward only, so the last seconds are read, and two times as long again and again until there
+    are enough: less than two times what is between the first of them and now, but for one span.
+    """
+    if not count:
+        return [], {shard: remote.iterator(stream, shard, **remote_start("latest")) for shard in shards}
+    summary = remote.call("DescribeStreamSummary", StreamName=stream)["StreamDescriptionSummary"]
+    now = time.time()
+    oldest = max(summary["StreamCreationTimestamp"], now - 3600 * summary["RetentionPeriodHours"])
+    span = SPAN_S
+    while True:
+        everything = now - span < oldest
+        start = remote_start("earliest" if everything else timedelta(seconds=span))
+        last: list[tuple[float, str, int, Row]] = []
+        iterators: dict[str, str | None] = {}
+        for shard in shards:
+            read = enumerate(until_now(remote, stream, shard, start, now, iterators))
+            keyed = (
+                (record["ApproximateArrivalTimestamp"], shard, number, record) for number, record in read
+            )
+            last = heapq.nlargest(count, itertools.chain(last, keyed), key=lambda item: item[:3])
+        if everything or len(last) >= count:
+            return [remote_row(shard, record) for _, shard, _, record in reversed(last)], iterators
+        span *= 2
+
+
+def until_now(
+    remote: RemoteStreams, stream: str, shard: str, start: dict[str, Any], now: float,
+    iterators: dict[str, str | None],
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """The records of a shard from `start` to about `now`; where it goes on is put into `iterators`."""
+    iterators[shard] = remote.iterator(stream, shard, **start)
+    while iterator := iterators[shard]:
+        records, iterators[shard], behind = remote.records(iterator)
+        yield from records
+        if behind == 0 or (records and records[-1]["ApproximateArrivalTimestamp"] > now):
+            return
 
 
 def remote_start(start: Any) -> dict[str, Any]:

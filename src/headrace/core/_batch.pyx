@@ -22,7 +22,15 @@ cnp.import_array()
 
 
 class Record:
-    """One record, copied out of its batch."""
+    """One record, copied out of its batch. Compares by value.
+
+    Attributes:
+        data: bytes, the payload.
+        key: str, the partition key; empty where none was given.
+        shard: int, the shard's number.
+        ordinal: int, the running index within the shard.
+        arrival_ms: int, when it was taken in, milliseconds since 1970 UTC.
+    """
 
     __slots__ = ("arrival_ms", "data", "key", "ordinal", "shard")
 
@@ -57,20 +65,21 @@ cdef object _array(object values, object dtype, Py_ssize_t count, str name):
 
 
 cdef class RecordBatch:
-    """Records that share one buffer.
+    """Records that share one buffer. Made by `Stream.read`, `batches` and `tail`, by `of` and by `concat`.
 
-    Arrays, all read-only and `len(batch)` long:
+    Arrays, all read-only, contiguous and of the shape (len(batch),):
         offsets      int64   first byte of the record's data in `buffer`
         lengths      uint32  bytes of data
         key_offsets  int64   first byte of the partition key in `buffer`
         key_lengths  uint32  bytes of the key (UTF-8)
         ordinals     uint64  running index within the shard
-        arrival      datetime64[ms]  when the record was taken in (never decreasing within a shard)
+        arrival      datetime64[ms]  when the record was taken in, UTC (never decreasing within a shard)
         shards       uint32  shard number
 
-    `created` says of each shard when it was made (seconds since 1970), or is None: a part of sequence numbers,
-    which readers of streams set. The batch owns its bytes: it stays valid whatever happens to the log it came from. Slicing shares
-    them. Raises ValueError where an array has the wrong length or points outside the buffer.
+    `count` is len(batch). `created` says of each shard when it was made (seconds since 1970), or is None: a part of
+    sequence numbers, which readers of streams set. The batch owns its bytes: it stays valid whatever happens to the
+    log it came from. Slices and `filter` share them. It can be pickled, with its buffer. Raises ValueError where an
+    array has the wrong length or points outside the buffer.
     """
 
     def __init__(self, buffer, offsets, lengths, key_offsets, key_lengths, ordinals, arrivals, shards):
@@ -115,9 +124,10 @@ cdef class RecordBatch:
 
     @staticmethod
     def of(data, keys=None, shard=0, first_ordinal=0, arrival_ms=0):
-        """A batch made from Python values, for tests and small jobs.
+        """A batch of one shard made from Python values, for tests and small jobs.
 
-        data: list of bytes; keys: list of str, or None for empty keys; arrival_ms: int, or one per record.
+        data: list of bytes; keys: list of str, or None for empty keys; first_ordinal: of the first record, the
+        others count on from it; arrival_ms: int, or one per record. It knows no sequence numbers.
         """
         data = [bytes(item) for item in data]
         count = len(data)
@@ -137,27 +147,37 @@ cdef class RecordBatch:
 
     @property
     def buffer(self):
-        """The shared bytes, as a read-only memoryview."""
+        """The shared bytes, as a read-only memoryview of uint8. Slices of a batch have all of it."""
         return self._buffer.toreadonly()
 
     @property
     def offsets(self):
+        """Where each record's data begins in `buffer`, in bytes: int64, shape (len(batch),), read-only."""
         return self._offsets
 
     @property
     def lengths(self):
+        """Bytes of each record's data: uint32, shape (len(batch),), read-only."""
         return self._lengths
 
     @property
     def key_offsets(self):
+        """Where each record's partition key begins in `buffer`, in bytes: int64, shape (len(batch),), read-only."""
         return self._key_offsets
 
     @property
     def key_lengths(self):
+        """Bytes of each record's partition key in UTF-8: uint32, shape (len(batch),), read-only."""
         return self._key_lengths
 
     @property
     def ordinals(self):
+        """Each record's running index within its shard: uint64, shape (len(batch),), read-only.
+
+        Ascends within a shard, by one from record to record. A step is larger only where records are missing: after
+        `filter`, where they were dropped before a reader came to them, behind damage that was repaired, and by 2**32
+        or more where a store goes on after a loss of power.
+        """
         return self._ordinals
 
     @property
@@ -180,15 +200,18 @@ cdef class RecordBatch:
 
     @property
     def shards(self):
+        """The number of each record's shard, 7 for shardId-000000000007: uint32, shape (len(batch),), read-only."""
         return self._shards
 
     @property
     def arrival(self):
+        """When each record was taken in, by the clock of the process that writes, UTC: datetime64[ms], shape
+        (len(batch),), read-only. Never decreases within a shard."""
         return self._arrivals.view("datetime64[ms]")
 
     @property
     def nbytes(self):
-        """Bytes of data and keys."""
+        """Bytes of data and keys of the records, an int; `buffer` may hold more."""
         return int(self._lengths.sum(dtype=np.int64) + self._key_lengths.sum(dtype=np.int64))
 
     cdef bytes _data_at(self, Py_ssize_t i):
@@ -199,7 +222,7 @@ cdef class RecordBatch:
 
     @property
     def data(self):
-        """The payloads as a list of bytes (a copy)."""
+        """The payloads as a list of bytes: a copy, made anew at each call."""
         return [self._data_at(i) for i in range(self.count)]
 
     def joined(self):
@@ -219,13 +242,14 @@ cdef class RecordBatch:
 
     @property
     def keys(self):
-        """The partition keys as a list of str (a copy)."""
+        """The partition keys as a list of str, empty where none was given: a copy, made anew at each call."""
         return [self._key_at(i) for i in range(self.count)]
 
     def __len__(self):
         return self.count
 
     def __getitem__(self, item):
+        """`batch[i]`: a Record, copied out, or IndexError. `batch[a:b:c]`: a RecordBatch that shares this one's bytes."""
         if isinstance(item, slice):
             return self._take(item)
         index = item.__index__()
@@ -248,11 +272,12 @@ cdef class RecordBatch:
         return part
 
     def head(self, n=10):
-        """The first `n` records; they share this batch's bytes."""
+        """The first `n` records, or all if there are fewer; they share this batch's bytes."""
         return self[:n]
 
     def filter(self, mask):
-        """The records where `mask` (bool, one a record) is true; they share this batch's bytes."""
+        """The records where `mask` (bool, shape (len(batch),)) is true; they share this batch's bytes. Raises ValueError
+        for a mask of another type or shape."""
         mask = np.asarray(mask)
         if mask.dtype != np.bool_ or mask.shape != (self.count,):
             raise ValueError(f"mask has dtype {mask.dtype} and shape {mask.shape}; expected bool ({self.count},)")
@@ -260,7 +285,10 @@ cdef class RecordBatch:
 
     @staticmethod
     def concat(batches):
-        """One batch with the records of all, in order. The bytes are copied once."""
+        """One batch with the records of all, in the order given. The bytes are copied once, unless there is one batch only.
+
+        It knows sequence numbers where all its parts are of one stream.
+        """
         batches = [batch for batch in batches if len(batch)]
         if not batches:
             return RecordBatch.empty()
@@ -284,12 +312,17 @@ cdef class RecordBatch:
         """Members of the JSON records as typed columns: `batch.columns("ts", "host", cpu="f8")`.
 
         Names without a type get the type of their values in this batch; no names at all: every member.
-        Types and paths: see `headrace.core._columns.Field`. Returns Columns. Cost: about 100 ns a record.
+        Returns Columns: a mapping of names to arrays of the shape (len(batch),), with a mask of valid rows each; what is
+        missing, null or of another type is not valid. A record that is no JSON object is in `.errors`. Types and paths:
+        see `headrace.core._columns.Field`. Raises InvalidArgument for an unknown type, a path that is none, and a name
+        that is given twice, LimitExceeded beyond 1,024 columns. Cost: about 100 ns a record.
         """
         from headrace.core.inference import columns
         return columns(self, *names, **types)
 
     def __arrow_c_schema__(self):
+        """The Arrow C data interface, which other libraries call: data (binary view), partition_key (string view),
+        shard (uint32), ordinal (uint64), arrival (timestamp in ms, UTC)."""
         from headrace.core import _arrow
         return _arrow.batch_schema()
 
@@ -302,17 +335,18 @@ cdef class RecordBatch:
         return _arrow.batch_stream(self)
 
     def to_arrow(self):
-        """A pyarrow.Table of data, partition_key, shard, ordinal and arrival; it shares this batch's bytes."""
+        """A pyarrow.Table of data, partition_key, shard, ordinal and arrival; it shares this batch's bytes. Unsupported
+        without pyarrow."""
         from headrace.core import handover
         return handover.to_arrow(self)
 
     def to_polars(self):
-        """A polars.DataFrame of data, partition_key, shard, ordinal and arrival."""
+        """A polars.DataFrame of data, partition_key, shard, ordinal and arrival. Unsupported without the library."""
         from headrace.core import handover
         return handover.to_polars(self)
 
     def to_pandas(self):
-        """A pandas.DataFrame of data (bytes), partition_key, shard, ordinal and arrival."""
+        """A pandas.DataFrame of data (bytes), partition_key, shard, ordinal and arrival. Unsupported without the library."""
         from headrace.core import handover
         return handover.batch_to_pandas(self)
 

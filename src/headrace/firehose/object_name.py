@@ -142,7 +142,7 @@ def check(name: str, prefix: Prefix) -> None:
     The real service takes `//` and a leading slash; a directory cannot hold such names and what stands
     between us and a bucket changes them without a word, so they are refused.
     """
-    evaluated = prefix.evaluate(_SAMPLE_MS, bytes)
+    evaluated = prefix.evaluate(_SAMPLE_MS, bytes)  # of a moment that nobody wrote: not for a message
     if len(evaluated) > limits.firehose_prefix_characters_max:
         raise _constraint(
             f"{prefix.member} cannot be greater than {limits.firehose_prefix_characters_max} characters after "
@@ -151,14 +151,14 @@ def check(name: str, prefix: Prefix) -> None:
     segments = name.split("/")
     if any(segment in ("", ".", "..") for segment in segments):
         raise _constraint(
-            f"{prefix.member} cannot begin with a slash or contain empty, . or .. path segments: {evaluated}"
+            f"{prefix.member} cannot begin with a slash or contain empty, . or .. path segments: {prefix.text}"
         )
     if any(ord(character) < 32 or ord(character) == 127 for character in name):
         raise _constraint(f"{prefix.member} cannot contain control characters")
     if any(len(segment.encode()) > limits.firehose_segment_size_max for segment in segments):
         raise _constraint(
             f"the parts of an object's name between slashes have at most {limits.firehose_segment_size_max} "
-            f"bytes; {prefix.member} leads to {name}"
+            f"bytes; {prefix.member} leads to a longer one: {prefix.text}"
         )
 
 

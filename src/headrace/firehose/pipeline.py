@@ -33,6 +33,7 @@ from headrace.firehose.destination import Destination
 from headrace.firehose.document import DIRECT_PUT, Delivery, Plan, Position
 from headrace.firehose.payload import Payload
 from headrace.firehose.settings import namer
+from headrace.log import indexes_between
 from headrace.log.failpoints import reach
 from headrace.streams.reader import StreamReader
 from headrace.streams.stream import Stream
@@ -137,7 +138,10 @@ class Pipeline:
     def reached(self, ends: dict[int, int]) -> bool:
         """Whether everything before these indexes was read. Shards that were read to their end are gone."""
         positions = self._open_reader().positions
-        return all(positions.get(shard, end) >= end for shard, end in ends.items())
+        return all(
+            self.stream.lane_of(shard).reached(shard, positions.get(shard, end), end)
+            for shard, end in ends.items()
+        )
 
     @property
     def oldest_ms(self) -> int:
@@ -185,13 +189,13 @@ class Pipeline:
     def _note_gap(self, shard: int, first: int) -> None:
         """Count records that the log dropped between the last poll and this one.
 
-        An index also moves ahead, by 2^32, when a store starts uncleanly on a new boot: nothing is lost then,
-        and the first kept index is not beyond the gap.
+        An index also moves ahead, by 2^32, when a store starts uncleanly on a new boot or was repaired: the log
+        dropped nothing there.
         """
         expected = self._known.get(shard, 0)
         if first > expected:
             kept = self.stream.lane_of(shard).bounds(shard)[0]
-            self._note_lost(min(kept, first) - expected if kept - expected < 1 << 32 else 0)
+            self._note_lost(indexes_between(expected, min(kept, first)))
 
     def _note_lost(self, count: int) -> None:
         if count > 0:

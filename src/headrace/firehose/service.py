@@ -45,6 +45,7 @@ class FirehoseService:
     """The service `Firehose_20150804`. Puts reuse one scanner, so they come from one thread at a time."""
 
     target = "Firehose_20150804"
+    operations = frozenset(OPERATIONS)
     # These wait for the catalogue's device, and creating for a directory's.
     blocking = frozenset(
         ("CreateDeliveryStream", "DeleteDeliveryStream", "TagDeliveryStream", "UntagDeliveryStream")

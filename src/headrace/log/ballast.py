@@ -59,7 +59,12 @@ class Ballast:
 
     def ensure(self) -> None:
         """Before a small write that must not fail: give the space back if hardly any is left."""
-        if self._disk.free_bytes(self.path.parent) < limits.disk_free_urgent:
+        try:
+            urgent = self._disk.free_bytes(self.path.parent) < limits.disk_free_urgent
+        except OSError as problem:  # the write itself says what is wrong, if anything is
+            logger.warning("the free space of %s cannot be told: %s", self.path.parent, problem)
+            return
+        if urgent:
             self.release()
 
     def spend(self, action: Callable[[], Answer]) -> Answer:

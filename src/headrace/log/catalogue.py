@@ -4,7 +4,9 @@
 
 Never on the path of a record. Other processes may read it at any time. A change survives the process when
 `put` or the outermost `transaction` returns, and the power where `durable` was asked for (SQLite in WAL
-mode with synchronous NORMAL or FULL: https://www.sqlite.org/pragma.html#pragma_synchronous).
+mode with synchronous NORMAL or FULL: https://www.sqlite.org/pragma.html#pragma_synchronous). A loss of power
+takes the last changes that were not asked to be durable, and none before a durable one: what is left is what
+stood there after one of the changes, the last durable one or a later one.
 
 File `catalogue.sqlite`, `user_version` 1, two tables:
 
@@ -62,6 +64,7 @@ class Catalogue:
         self.path = path
         self._lock = threading.RLock()
         self._depth = 0
+        self._durable = False  # the transaction that is under way
         self._make_room = make_room
         mode = "rwc" if writer else "ro"
         try:
@@ -150,6 +153,7 @@ class Catalogue:
         """All changes inside are made together or not at all. May be nested; the outermost decides."""
         with self._lock:
             if self._depth:
+                assert self._durable or not durable, "a durable change within one that is not"
                 self._depth += 1
                 try:
                     yield
@@ -162,7 +166,7 @@ class Catalogue:
                 self._connection.execute("BEGIN IMMEDIATE")
             except sqlite3.Error as problem:
                 raise self._said(problem) from problem
-            self._depth = 1
+            self._depth, self._durable = 1, durable
             try:
                 yield
                 self._connection.execute("COMMIT")
@@ -209,9 +213,9 @@ class Catalogue:
         return [(name, self._checked(kind, name, value, crc)) for name, value, crc in rows]
 
     def add_lane(self, durability: str) -> int:
-        """A new lane's id; ids are never used twice. A lane that promises to survive the power is itself
-        on the device when this returns."""
-        with self.transaction(durable=durability == "disk"):
+        """A new lane's id; ids are never used twice. On the device when this, or the outermost transaction,
+        returns: no file of a lane may outlive its row."""
+        with self.transaction(durable=True):
             cursor = self._connection.execute(
                 "INSERT INTO lanes (durability, crc) VALUES (?, 0)", (durability,)
             )

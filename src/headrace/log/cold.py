@@ -260,7 +260,7 @@ class ColdSegment:
         """Read and check the header; Corrupt names what is wrong."""
         file = disk.open(path, os.O_RDONLY)
         try:
-            head = read_all(disk, file, HEADER_SIZE, 0)
+            head = read_all(disk, file, HEADER_SIZE, 0, path)
         finally:
             disk.close(file)
         if len(head) < HEADER_SIZE or _frames.crc32c(head[:116]) != int.from_bytes(head[116:120], "little"):
@@ -294,7 +294,7 @@ class ColdSegment:
             return self._blocks
         import zstandard
 
-        packed = read_all(self._disk, self.file, self._footer_size, self._footer_at)
+        packed = read_all(self._disk, self.file, self._footer_size, self._footer_at, self.path)
         if len(packed) != self._footer_size or _frames.crc32c(packed) != self._footer_crc:
             raise self._damaged("the footer's checksum does not match")
         try:
@@ -359,7 +359,7 @@ class ColdSegment:
         if data is not None:
             return data
         row = self._load()[number]
-        packed = read_all(self._disk, self.file, int(row["size"]), int(row["position"]))
+        packed = read_all(self._disk, self.file, int(row["size"]), int(row["position"]), self.path)
         if len(packed) != row["size"] or _frames.crc32c(packed) != row["crc"]:
             raise self._damaged(f"the checksum of block {number} at byte {row['position']} does not match")
         try:
@@ -414,6 +414,20 @@ class ColdSegment:
             int(last["first_index"]) + int(last["count"]),
             int(last["arrival_ms"]),
         )
+
+    def indexes(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
+        """(first index, records) of the shard's frames here, in order."""
+        start, stop = self._of_shard(shard)
+        rows = self._frames[start:stop]
+        return rows["first_index"].astype(np.int64), rows["count"].astype(np.int64)
+
+    def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(shard, first index, records) of all frames, those of each shard in order."""
+        self._load()
+        shards, firsts, counts = (
+            self._frames[name].astype(np.int64) for name in ("shard", "first_index", "count")
+        )
+        return shards, firsts, counts
 
     def index_at_time(self, shard: int, arrival_ms: int, visible: int) -> int | None:
         """First index here with that arrival or later."""

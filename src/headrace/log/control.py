@@ -39,7 +39,8 @@ from pathlib import Path
 from headrace.core._shared import SharedWords
 from headrace.disk import SystemDisk, replace_file
 from headrace.disk import boot_id as machine_boot_id
-from headrace.errors import Corrupt
+from headrace.errors import Corrupt, StorageError
+from headrace.log.refusals import UNREAD, words
 
 MAGIC = b"HRCTL001"
 VERSION = 1
@@ -89,8 +90,13 @@ class ControlFile:
             )
 
     def _map(self) -> None:
-        size = os.fstat(self._file).st_size
-        self._maps.append(mmap.mmap(self._file, size))
+        try:
+            size = os.fstat(self._file).st_size
+            self._maps.append(mmap.mmap(self._file, size))
+        except OSError as problem:
+            raise StorageError(
+                f"the store's control file could not be mapped: {words(problem, self.path)}", hint=UNREAD
+            ) from problem
         self.words = SharedWords(self._maps[-1])
         self.slot_count = (size - HEADER_SIZE) // SLOT_SIZE
 
@@ -194,6 +200,12 @@ class ControlFile:
         self._maps[-1][at : at + 8] = bytes(8)
         self._maps[-1][at + 16 : at + 24] = struct.pack("<Q", NO_SEGMENT)
         self.words.add32(at + 24, 1)
+
+    def sync(self) -> None:
+        """Bring all of it to the device."""
+        for mapped in self._maps:
+            mapped.flush()
+        os.fsync(self._file)
 
     def close(self) -> None:
         if self._file >= 0:

@@ -56,7 +56,7 @@ class Lane(LaneSegments):
         Raises Backpressure (store or stream full), StorageError, Fenced, Corrupt, Closed.
         """
         if self._tail is None or self._error is not None:
-            self._ready(urgent=entries is None)
+            self._ready(self._need(entries, router, ordinal), urgent=entries is None)
         if producer is not None or positions:
             return self._append_traced(entries, router, ordinal, producer, positions or {})
         if entries is None or router is None:
@@ -73,8 +73,16 @@ class Lane(LaneSegments):
                 return self._append_slow(entries, router, ordinal) + self._shift
         return end + shift
 
-    def _ready(self, *, urgent: bool = False) -> None:
-        """Have a tail to append to, or say why not. urgent: even where there is no room."""
+    def _need(self, entries: Entries | None, router: Router | None, ordinal: int) -> int:
+        """Bytes that a group takes which may be the first of a segment: the segment takes it whatever its size, so
+        it is begun for it."""
+        if self._tail is not None or entries is None or router is None:
+            return 0
+        need = Tail().measure(entries, router, ordinal)
+        return need if need <= limits.group_size_max else 0  # else it is going to be refused
+
+    def _ready(self, need: int = 0, *, urgent: bool = False) -> None:
+        """Have a tail to append `need` bytes to, or say why not. urgent: even where there is no room."""
         with self._write_lock:
             self._log.check_open()
             self._ensure()
@@ -83,7 +91,7 @@ class Lane(LaneSegments):
             if self._error is not None:
                 raise self._error
             if self._tail is None:
-                (self._begin_anyway if urgent else self._begin)(0)
+                (self._begin_anyway if urgent else self._begin)(need)
 
     def _append_slow(
         self,
@@ -97,7 +105,7 @@ class Lane(LaneSegments):
     ) -> int:
         """Make room in the ring or a new segment, then append. Under the write lock."""
         while True:
-            self._ready()
+            self._ready(self._need(entries, router, ordinal) + extra)
             tail = self._tail
             assert tail is not None
             end = tail.append(
@@ -133,7 +141,7 @@ class Lane(LaneSegments):
     ) -> int:  # fmt: skip
         """A group with a producer or positions: rare, so the trimming is done in Python."""
         with self._write_lock:
-            self._ready(urgent=entries is None)
+            self._ready(self._need(entries, router, ordinal), urgent=entries is None)
             stamp = sequence = 0
             count = _entry_parts.lane_entries(entries, ordinal) if entries is not None else 0
             if producer is not None:
@@ -200,7 +208,7 @@ class Lane(LaneSegments):
     def _hold(self, size: int, *, urgent: bool = False) -> Tail:
         """The tail with room for a group of `size` bytes, held for the caller, who releases it."""
         while True:
-            self._ready(urgent=urgent)
+            self._ready(size, urgent=urgent)
             tail = self._tail
             assert tail is not None
             state = tail.hold(size, urgent and self._rescue)
@@ -212,10 +220,11 @@ class Lane(LaneSegments):
                 self._make_room(size)
 
     def append_topology(self, events: list[tuple[str, int, bytes]]) -> int:
-        """Frame ("open" | "close", shard, payload) events as one atomic group; returns a ticket."""
+        """Frame ("open" | "close", shard, payload) events as one atomic group, even where there is no room for
+        records; returns a ticket."""
         with self._write_lock:
-            self._ready()
-            tail = self._hold(sum(_frames.HEADER_SIZE + 8 + len(payload) for _, _, payload in events))
+            size = sum(_frames.HEADER_SIZE + 8 + len(payload) for _, _, payload in events)
+            tail = self._hold(size, urgent=True)
             end = tail.appended
             changes = []
             try:
@@ -230,7 +239,7 @@ class Lane(LaneSegments):
                         shard, next_index, arrival, flags | _frames.SHARD_CLOSED if what == "close" else flags
                     )
             finally:
-                tail.release()
+                tail.release(self._rescue)
             self._topology.append((end, changes))
             return end + self._shift
 

@@ -5,33 +5,51 @@
 The floor moves in the manifest before a file goes (log/manifest.py). That waits for the device, so it has a
 lock of its own and needs none of the lane's: what a limit will drop is dropped in the background while puts go
 on, and the lane's lock is taken only to let go of the file.
+
+A lane whose oldest are dropped makes room for the whole of its next segment before it begins it, so that it stays
+within its limit while the segment fills. Its bound is its own limit or, where that is less, what it has and what
+the store has left; what others hold is never touched, but by a lane of the same stream that has nothing left of
+its own. Then that lane's lock is taken within the asking one's. They cannot wait for one another in a ring: who waits
+has nothing to drop, and nobody waits for one that has nothing to drop.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from headrace import limits
+from headrace import limits, telemetry
 from headrace.core._frames import Tail
 from headrace.errors import Unsupported
+from headrace.log.count import records_in
 from headrace.log.failpoints import reach
 from headrace.log.lane_reader import LaneReader, Segment
 from headrace.log.manifest import Manifest, write_manifest
 from headrace.log.segment import HEADER_SIZE, RAW, RawSegment
 
 if TYPE_CHECKING:
+    from headrace.log.lane_segments import LaneSegments
     from headrace.log.log import Log
 
 logger = logging.getLogger("headrace.log")
+
+_DROPPED_RECORDS = telemetry.counter(
+    "headrace_records_dropped_total", "Records that drop_oldest streams dropped at a limit."
+)
+_DROPPED_BYTES = telemetry.counter(
+    "headrace_records_dropped_bytes_total", "Bytes of the files that drop_oldest streams dropped at a limit."
+)
+for _counter in (_DROPPED_RECORDS, _DROPPED_BYTES):
+    _counter.add(0)  # shown from the start
 
 
 class LaneBounds(LaneReader):
     """The part of a lane that keeps account of its files."""
 
     __slots__ = (
-        "_begun", "_floor_lock", "_next_size", "_on_full", "_size_limit", "_tail", "_write_lock", "dropped_bytes",
+        "_begun", "_floor_lock", "_kin", "_next_size", "_on_full", "_size_limit", "_tail", "_write_lock", "dropped_bytes",
         "dropped_records",
     )  # fmt: skip
 
@@ -44,7 +62,8 @@ class LaneBounds(LaneReader):
         self._next_size = limits.segment_size_first
         self._size_limit: int | None = None
         self._on_full = "throttle"
-        self.dropped_bytes = 0
+        self._kin: tuple[LaneSegments, ...] = ()  # lanes of the same stream
+        self.dropped_bytes = 0  # by limits, not by age
         self.dropped_records = 0
 
     @property
@@ -53,30 +72,42 @@ class LaneBounds(LaneReader):
         active = self._tail
         return self._bytes + (active.appended - active.base if active is not None else 0)
 
-    def set_limit(self, max_bytes: int | None, on_full: str) -> None:
-        """Bound the lane's files. on_full: "throttle" refuses records before the limit; "drop_oldest" drops whole
-        segments when the next one begins, which then fills: up to a quarter of the limit may come on top."""
+    def set_limit(self, max_bytes: int | None, on_full: str, kin: Iterable[LaneSegments] = ()) -> None:
+        """Bound the lane's files. on_full: "throttle" refuses records before the limit, its own or the store's;
+        "drop_oldest" drops whole segments for the next one. A single group that is larger than what is left when
+        all but the last sealed segment went is taken in excess of the lane's own limit, never of the store's.
+        kin: the lanes of the same stream."""
         if on_full not in ("throttle", "drop_oldest"):
             raise Unsupported(f"on_full is {on_full!r}; expected 'throttle' or 'drop_oldest'")
         self._size_limit = max_bytes
         self._on_full = on_full
+        self._kin = tuple(lane for lane in kin if lane is not self)
+
+    @property
+    def _bound(self) -> int | None:
+        """Bytes that the lane's files may take just now, as far as the lane has to see to it."""
+        if self._on_full != "drop_oldest":
+            return self._size_limit
+        left = self.size + self._log.max_bytes - self._log.size
+        return left if self._size_limit is None else min(left, self._size_limit)
 
     # ---------------------------------------------------------------- the next segment
 
     def _segment_size(self, need: int) -> int:
         """Bytes of frames that the next segment has room for."""
-        size = max(self._next_size, need)
-        if self._size_limit is not None:
-            size = max(min(size, self._size_limit // 4), need, limits.segment_size_least)
+        size, bound = max(self._next_size, need), self._bound
+        if bound is not None:
+            least = limits.segment_size_least
+            if self._on_full == "drop_oldest":  # the last one stays beside it, however small the bound is
+                least = max(min(least, bound // 4), HEADER_SIZE)
+            size = max(min(size, bound // 4), need, least)
         return size
 
     @property
     def room(self) -> int:
-        """Bytes of frames that a new segment may take within the lane's own limit. Without one, or where the
-        oldest are dropped for it, that is no bound."""
-        if self._size_limit is None or self._on_full != "throttle":
-            return limits.group_size_max
-        return self._size_limit - self.size - HEADER_SIZE
+        """Bytes of frames that a new segment may take within the lane's bound."""
+        bound = self._bound
+        return limits.group_size_max if bound is None else bound - self.size - HEADER_SIZE
 
     def intake_rate(self) -> float:
         """Bytes a second since the last segment but one was begun; 0 before there are two."""
@@ -116,20 +147,21 @@ class LaneBounds(LaneReader):
         with self._floor_lock:
             if later.base <= self._floor:
                 return
-            lost = 0
+            lost = size = 0
             if count:
-                before, after = first.start_states(), later.start_states()
-                lost = sum(after.get(s)[0] - before.get(s)[0] for s in after.shards())
-            self.dropped_bytes += first.size
+                lost, size = records_in(first, later, later.base), first.size
+            self.dropped_bytes += size
             self.dropped_records += lost
             try:
                 manifest = self._manifest(later.base)
                 self._log.ballast.spend(lambda: write_manifest(self._log.disk, self.directory, manifest))
             except OSError:
-                self.dropped_bytes -= first.size
+                self.dropped_bytes -= size
                 self.dropped_records -= lost
                 raise
             self._floor = later.base
+        _DROPPED_RECORDS.add(lost)
+        _DROPPED_BYTES.add(size)
 
     def _drop_below_floor(self) -> None:
         """Let go of the segments that the manifest says were dropped. Under the write lock."""
@@ -143,13 +175,25 @@ class LaneBounds(LaneReader):
             segments = self._all()
         self._log.control.layout_changed(self.id, self._active.base if self._active else segments[0].base)
 
+    @property
+    def droppable(self) -> int:
+        """Sealed segments that could go; the last one carries the lane's state until another one stands."""
+        return len(self._segments) - (self._active is None)
+
+    @property
+    def oldest_ms(self) -> int:
+        """Latest arrival in the oldest segment."""
+        segments = self._all()
+        return segments[1].arrival_before_ms if len(segments) > 1 else self._last_arrival_ms
+
     def drop_ahead(self, need: int) -> None:
         """What `keep_within` would have to drop when the next segment is begun, so that it has nothing to do
         then: in another thread than the puts', which go on meanwhile. Raises OSError."""
-        while self._on_full == "drop_oldest" and self._size_limit is not None:
+        while self._on_full == "drop_oldest":
             with self._write_lock:
-                segments = self._segments
-                if len(segments) < 2 or self.size + need <= self._size_limit:
+                segments, tail = self._segments, self._tail
+                coming = need + (tail.limit - tail.appended if tail is not None else 0)
+                if len(segments) < 2 or self.size + coming <= (self._bound or 0):
                     return
             self._move_floor(segments[0], segments[1], count=True)
             with self._write_lock:

@@ -14,8 +14,10 @@ one copy out of the ring or by pread, one checksum pass.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -26,8 +28,12 @@ from headrace.core._frames import Tail
 from headrace.core._records_answer import RecordsAnswer
 from headrace.core._states import ShardStates
 from headrace.disk import read_all
-from headrace.errors import Corrupt
+from headrace.errors import Corrupt, StorageError
 from headrace.log.cold import ColdSegment
+from headrace.log.count import last_in, records_in
+from headrace.log.manifest import read_manifest
+from headrace.log.recovery import Circumstances, recover
+from headrace.log.refusals import UNREAD, unreadable, words
 from headrace.log.segment import (
     COLD,
     HEADER_SIZE,
@@ -51,7 +57,8 @@ class LaneReader:
 
     __slots__ = (
         "_active", "_bytes", "_floor", "_idle_at", "_last_arrival_ms", "_last_crc", "_layout", "_load_lock", "_loaded",
-        "_log", "_positions", "_producers", "_segments", "directory", "durability", "end", "id", "needs_sync", "visible",
+        "_log", "_positions", "_producers", "_recovered", "_segments", "directory", "durability", "end", "id",
+        "needs_sync", "visible",
     )  # fmt: skip
 
     def __init__(self, log: Log, lane_id: int, durability: str) -> None:
@@ -71,6 +78,7 @@ class LaneReader:
         self._last_crc = 0
         self._last_arrival_ms = 0
         self._layout = -1
+        self._recovered: tuple[int, int] | None = None  # layout, and lane offset where recovery then ended
         self._idle_at = -1
         self._loaded = False
         self._load_lock = threading.RLock()
@@ -81,7 +89,13 @@ class LaneReader:
             with self._load_lock:
                 if not self._loaded:
                     self._log.check_open()
-                    self._load()
+                    try:
+                        self._load()
+                    except OSError as problem:
+                        raise StorageError(
+                            f"lane {self.id} could not be opened: {words(problem, self.directory)}",
+                            hint=UNREAD,
+                        ) from problem
                     self._loaded = True
 
     def _load(self) -> None:
@@ -101,10 +115,11 @@ class LaneReader:
             # In this order: the writer changes the layout before it publishes what lies in a new file.
             visible = control.visible(self.id)
             layout = control.layout(self.id)
-            if layout == self._layout:
-                self.visible = visible
-                break
             try:
+                visible = visible or self._recovered_end(layout)
+                if layout == self._layout:
+                    self.visible = visible
+                    break
                 with self._load_lock:
                     self.visible = visible
                     self._layout = layout if self._list_segments(visible) else -1
@@ -112,6 +127,29 @@ class LaneReader:
             except FileNotFoundError:
                 continue  # a file was dropped or compressed between listing and opening it
         return self.visible
+
+    def _recovered_end(self, layout: int) -> int:
+        """The same where the slot is empty. After a loss of power the writer empties those of the `process` lanes, and
+        fills each when it looks at the lane: until then recovery tells what will be kept. A `disk` lane's slot is empty
+        only before its first group was promised."""
+        if self.needs_sync:
+            return 0
+        if self._recovered is None or self._recovered[0] != layout:
+            how = Circumstances(epoch=self._log.stored_epoch(), visible=0, writer=False)
+            found = recover(self.directory, self._log.disk, False, how)
+            self._recovered = layout, found.end if found.segments else 0
+        return self._recovered[1]
+
+    def _unread(self, problem: OSError, path: Path | None = None) -> StorageError:
+        """The error of a reader whom the system refused what it asked for."""
+        return unreadable(problem, f"lane {self.id}", path or self.directory)
+
+    def _deleted(self) -> bool:
+        """Whether the lane has no files any more: it was deleted while somebody read it."""
+        try:
+            return not self._log.disk.names(self.directory)
+        except OSError:
+            return False
 
     def _list_segments(self, visible: int) -> bool:
         """Take over the directory as it is. False where its last file is not born yet: nothing in it is
@@ -150,10 +188,10 @@ class LaneReader:
             return ColdSegment.open(path, disk)
         file = disk.open(path, os.O_RDONLY)
         try:
-            header = decode_header(read_all(disk, file, HEADER_SIZE, 0), path)
+            header = decode_header(read_all(disk, file, HEADER_SIZE, 0, path), path)
             if header.disk:
                 pin_named(disk, file, path)
-        except (Corrupt, FileNotFoundError):
+        except (Corrupt, OSError):
             disk.close(file)
             raise
         return RawSegment(path, header, disk, end=None, file=file)
@@ -161,7 +199,8 @@ class LaneReader:
     # ---------------------------------------------------------------- reading
 
     def _all(self) -> list[Segment]:
-        return [*self._segments, self._active] if self._active is not None else self._segments
+        active = self._active  # before the others: what is being ended is found twice, and never missed
+        return [*self._segments, active] if active is not None else self._segments
 
     def _holding(self, shard: int, index: int) -> list[Segment]:
         """The segments from the one that holds the index, or the first kept one, on."""
@@ -209,9 +248,11 @@ class LaneReader:
         self, use: Callable[[FrameSource], Answer], shard: int, index: int, max_records: int, max_bytes: int
     ) -> Answer | None:
         """The first answer, other than nothing, of `use` over the segments from the index on."""
+        gone: OSError | None = None
+        segment: Segment | None = None
         for _ in range(100):
-            visible = self._refresh()
             try:
+                visible = self._refresh()
                 for segment in self._holding(shard, index):
                     tail = self._tail_or_none() if segment is self._active else None
                     source = segment.frames(shard, index, max_records, max_bytes, visible, tail)
@@ -222,9 +263,14 @@ class LaneReader:
                     if found:
                         return found
                 return None
-            except FileNotFoundError:
-                self._layout = -1  # dropped or compressed meanwhile: look again
-        return None
+            except FileNotFoundError as problem:
+                # Dropped or compressed meanwhile: look again. A traceback would keep this frame, and its files.
+                self._layout, gone = -1, problem.with_traceback(None)
+            except OSError as problem:
+                raise self._unread(problem, segment.path if segment is not None else None) from problem
+        if gone is None or self._deleted():
+            return None
+        raise self._unread(gone) from gone
 
     def _steadily(self, look: Callable[[int], Answer]) -> Answer:
         """Run `look(visible)`, again where a file went away under it: dropped or compressed meanwhile."""
@@ -233,7 +279,12 @@ class LaneReader:
                 return look(self._refresh())
             except FileNotFoundError:
                 self._layout = -1
-        return look(self._refresh())
+            except OSError as problem:
+                raise self._unread(problem) from problem
+        try:
+            return look(self._refresh())
+        except OSError as problem:
+            raise self._unread(problem) from problem
 
     def _end_states(self, shard: int, visible: int) -> tuple[int, int]:
         """(next index, last arrival ms) of the visible records of a shard."""
@@ -260,6 +311,76 @@ class LaneReader:
             return min(segments[0].start_states().get(shard)[0], upcoming), upcoming
 
         return self._steadily(look)
+
+    def records(self) -> int:
+        """How many records of all shards are visible; exact. See log/count.py for how, and for the cost."""
+
+        def look(visible: int) -> int:
+            segments = list(dict.fromkeys(self._all()))  # what is being ended stands there twice
+            pairs = zip(segments, [*segments[1:], None][: len(segments)], strict=True)
+            return sum(records_in(segment, following, visible) for segment, following in pairs)
+
+        return self._steadily(look)
+
+    def last(self, shard: int, count: int, end: int) -> tuple[int, int]:
+        """(index, how many) of the last `count` visible records of a shard before index `end`: how many there are
+        from that index on. Fewer where there are no more, (end, 0) where there is none.
+
+        Cost: O(log segments) SNAPSHOTs for each segment that holds some of them; no record is read.
+        """
+
+        def look(visible: int) -> tuple[int, int]:
+            segments, index, found = self._all(), end, 0
+            high = len(segments)
+            while found < count:
+                # What stands before `index` stands in segments that began before it, the latest of them first.
+                high = (
+                    bisect_left(segments, index, hi=high, key=lambda one: one.start_states().get(shard)[0])
+                    - 1
+                )
+                if high < 0:
+                    break
+                index, more = last_in(segments[high], shard, count - found, index, visible)
+                found += more
+            return index, found
+
+        return self._steadily(look)
+
+    def reached(self, shard: int, index: int, end: int) -> bool:
+        """Whether no visible record stands from `index` on before index `end`. Together they need not tell: the
+        indexes may have moved ahead between them, and nothing has those that were left out."""
+        if index >= end:
+            return True
+
+        def look(visible: int) -> tuple[int, int, int] | None:
+            active = self._active
+            return active.bounds(shard, visible) if active is not None else None
+
+        bounds = self._steadily(look)
+        if bounds is not None and bounds[1] <= end:
+            return bounds[1] <= index
+        last, found = self.last(shard, 1, end)
+        return not found or last < index
+
+    def dropped(self) -> tuple[int, int]:
+        """(records, bytes of files) that limits dropped since the lane was made, read or not (drop_oldest)."""
+        try:
+            manifest = read_manifest(self._log.disk, self.directory)
+        except OSError as problem:
+            raise self._unread(problem) from problem
+        return (0, 0) if manifest is None else (manifest.dropped_records, manifest.dropped_bytes)
+
+    def file_bytes(self) -> int:
+        """Bytes of the segments' files as they stand on the disk."""
+        disk, size = self._log.disk, 0
+        try:
+            for name in disk.names(self.directory):
+                if name.endswith((RAW, COLD)):
+                    with contextlib.suppress(FileNotFoundError):  # dropped or compressed meanwhile
+                        size += disk.size(self.directory / name)
+        except OSError as problem:
+            raise self._unread(problem) from problem
+        return size
 
     def last_arrival(self, shard: int) -> int:
         """Arrival, ms, of the shard's last visible record; 0 if there never was one."""
@@ -289,15 +410,15 @@ class LaneReader:
 
     def positions(self) -> dict[bytes, bytes]:
         """The latest visible POSITION of each owner."""
-        self._refresh()
-        if self._log.writer:
-            return dict(self._positions)
-        return self._steadily(lambda visible: self._read_positions())
+        if not self._log.writer:
+            return self._steadily(lambda visible: self._read_positions())
+        self._ensure()
+        return dict(self._positions)
 
     @property
     def producers(self) -> dict[int, tuple[int, int]]:
         """(epoch, last sequence) by producer id, as far as visible."""
-        self._refresh()
+        self._ensure()
         latest: dict[int, tuple[int, int]] = {}
         for stamp, sequence in self._producers.items():
             latest[stamp >> 16] = max(latest.get(stamp >> 16, (-1, -1)), (stamp & 0xFFFF, sequence))

@@ -35,6 +35,7 @@ from headrace.log.failpoints import reach
 from headrace.log.lane_bounds import LaneBounds
 from headrace.log.manifest import write_manifest
 from headrace.log.recovery import Circumstances, recover
+from headrace.log.refusals import unwritable, words
 from headrace.log.segment import (
     HEADER_SIZE,
     RawSegment,
@@ -88,7 +89,7 @@ class LaneSegments(LaneBounds):
         ] = []  # (end, (shard, flags before)), not visible
         self._flight: SyncFlight | None = None
         self._unnamed = False  # the active segment's name may not be on the device
-        self._rescue = False  # whether the active segment takes positions only
+        self._rescue = False  # whether the active segment takes positions and reshards only
         self.last_append_ns = 0
         self.past_cache = False  # most of the segment before the active one was written past the page cache
 
@@ -116,7 +117,14 @@ class LaneSegments(LaneBounds):
         how = Circumstances(
             epoch=self._log.epoch, visible=control.visible(self.id), sync=not self._log.was_clean
         )
-        found = recover(self.directory, self._log.disk, self.needs_sync, how)
+        try:
+            found = recover(self.directory, self._log.disk, self.needs_sync, how)
+        except OSError:
+            # A sync may have failed, and then the page cache holds what the device does not: the next attempt, whose
+            # sync would say nothing of it, must not read it there.
+            for path in self.directory.glob("*.raw"):
+                self._log.drop_cache(path)
+            raise
         self._segments = found.segments
         self._states = found.states
         self._producers = found.producers
@@ -143,9 +151,8 @@ class LaneSegments(LaneBounds):
         on the device; the new one is there after its first sync. before: the tail whose ring may be used."""
         log = self._log
         snapshot = encode_snapshot(self._states, self._producers, self._positions)
-        # SNAPSHOT and END count too where a limit may not be exceeded; where the oldest are dropped they do not matter.
-        extra = 2 * (_frames.HEADER_SIZE + len(snapshot) + 8) if self._on_full == "throttle" else 0
-        room = log.make_room(self, need + extra) - extra if bounded else limits.segment_size_least
+        extra = 2 * (_frames.HEADER_SIZE + len(snapshot) + 8)  # SNAPSHOT and END count too
+        room = log.make_room(self, need, extra) - extra if bounded else limits.segment_size_least
         base = self.end
         try:
             log.disk.make_directory(self.directory)
@@ -161,7 +168,7 @@ class LaneSegments(LaneBounds):
             log.clock.now_ms(), self._last_arrival_ms, log.epoch,
         )  # fmt: skip
         path = self.directory / name_of(base)
-        size = max(min(self._segment_size(need), max(room, limits.segment_size_least)), need)
+        size = max(min(self._segment_size(need), max(room, HEADER_SIZE)), need)
         tail = Tail(None if log.disk.native else log.disk, self._states)
         file = -1
         try:
@@ -250,13 +257,7 @@ class LaneSegments(LaneBounds):
 
     def _unwritable(self, problem: OSError, what: str) -> Error:
         """The system's refusal in our words."""
-        if is_full(problem):
-            return Backpressure(
-                f"no space left on the device for {what} of lane {self.id}",
-                retry_after=1.0,
-                hint="free some space or lower a stream's limit",
-            )
-        return StorageError(f"{what} of lane {self.id} could not be written: {problem.strerror or problem}")
+        return unwritable(problem, f"{what} of lane {self.id}")
 
     def _seal(self) -> None:
         """End the active segment, which nothing follows yet, with an END frame."""
@@ -495,7 +496,7 @@ class LaneSegments(LaneBounds):
     def _fence(self, problem: OSError) -> None:
         """A sync failed: what the device holds after the last good one is unknown. Never tried again."""
         error = StorageError(
-            f"lane {self.id} could not be synced: {problem.strerror or problem}; "
+            f"lane {self.id} could not be synced: {words(problem, self.directory)}; "
             "it takes no records until it was read again from the device"
         )
         tail = self._tail
@@ -513,7 +514,8 @@ class LaneSegments(LaneBounds):
             found = recover(self.directory, self._log.disk, True, how)
         except (OSError, Corrupt) as problem:
             raise Fenced(
-                f"lane {self.id} is fenced after a failed sync and cannot be read again: {problem}"
+                f"lane {self.id} is fenced after a failed sync and cannot be read again: "
+                f"{words(problem, self.directory) if isinstance(problem, OSError) else problem}"
             ) from problem
         if found.end < self.visible:
             raise Fenced(
@@ -523,29 +525,58 @@ class LaneSegments(LaneBounds):
 
     # ---------------------------------------------------------------- keeping within bounds
 
-    def keep_within(self, need: int) -> None:
-        """Before a new segment of `need` bytes or more: drop or refuse by the lane's limit."""
-        if self._size_limit is None:
-            return
+    def keep_within(self, need: int, extra: int = 0) -> None:
+        """Before a new segment for a group of `need` bytes, and `extra` for other frames: drop or refuse by the
+        lane's bound."""
         if self._on_full == "drop_oldest":
-            while (
-                len(self._segments) > 1  # the last one carries the state until the new one stands
-                and self.size + need > self._size_limit
-                and self._drop_first(count=True)
-            ):
-                pass
-        elif max(need, limits.segment_size_least) > self.room:  # a segment takes what it was begun for
+            self._drop_for(need, extra)
+            return
+        least = max(need + extra, limits.segment_size_least)  # a segment takes what it was begun for
+        if self._size_limit is not None and least > self.room:
             raise Backpressure(
                 f"lane {self.id} holds {self.size} bytes and its limit is {self._size_limit}", retry_after=1.0,
                 hint="raise the stream's max_bytes, shorten its retention, or create it with on_full='drop_oldest'",
             )  # fmt: skip
 
+    def _drop_for(self, need: int, extra: int) -> None:
+        """Drop the oldest until the whole of the next segment fits within the bound, and what others of the
+        stream hold where only that lets it begin."""
+        wanted = self._segment_size(need) + extra
+        while wanted > self.room and self.droppable and self._drop_first(count=True):
+            pass
+        log = self._log
+        while log.size + HEADER_SIZE + need + extra > log.max_bytes:
+            others = [lane for lane in self._kin if lane.may_give_up()]
+            if not any(lane.give_up_oldest() for lane in sorted(others, key=lambda lane: lane.oldest_ms)):
+                return
+
+    def may_give_up(self) -> bool:
+        """Whether something could be dropped for another lane of the stream."""
+        try:
+            self._ensure()
+        except Error as problem:  # the other lane need not be told what is wrong with this one
+            logger.warning("lane %d gives up nothing: %s", self.id, problem)
+        return self.droppable > 0
+
+    def give_up_oldest(self) -> bool:
+        """Drop the oldest segment for another lane of the stream; False where there is none. See lane_bounds.py
+        for why that may be waited for."""
+        try:
+            with self._write_lock:
+                return self.droppable > 0 and self._drop_first(count=True)
+        except Error as problem:
+            logger.warning("lane %d gives up nothing: %s", self.id, problem)
+            return False
+
     def drop_before(self, arrival_ms: int) -> int:
         """Drop whole sealed segments whose every record arrived earlier. Returns how many were dropped."""
         dropped = 0
         with self._write_lock:
-            if not self._loaded and not self._log.disk.names(self.directory):
-                return 0
+            try:
+                if not self._loaded and not self._log.disk.names(self.directory):
+                    return 0
+            except OSError as problem:
+                raise self._unread(problem) from problem
             self._ensure()
             while self._segments:
                 later = self._segments[1] if len(self._segments) > 1 else self._active
@@ -563,7 +594,10 @@ class LaneSegments(LaneBounds):
             self._ensure()
             while self._segments:
                 later = self._segments[1] if len(self._segments) > 1 else self._active
-                states = later.start_states() if later is not None else self._states
+                try:
+                    states = later.start_states() if later is not None else self._states
+                except OSError as problem:
+                    raise self._unread(problem, later.path if later is not None else None) from problem
                 if any(
                     states.get(shard)[0] > indexes.get(shard, 0) for shard in states.shards()
                 ) or not self._drop_first(count=False):
@@ -623,6 +657,7 @@ class LaneSegments(LaneBounds):
                     self._sync_sealed()
             finally:
                 self._error = self._error or Closed(f"lane {self.id} was closed")
+                self._kin = ()
                 self._log.maintenance.ahead.forget(self.id)
 
     def _sync_sealed(self) -> None:
@@ -651,4 +686,5 @@ class LaneSegments(LaneBounds):
                     self._note_failure(low, high, self._error)
                     self._shift = high + 1 - self.visible
                 self._tail = None
+            self._kin = ()  # they know each other: only so do the files go with the last who uses them
             self._log.maintenance.ahead.forget(self.id)

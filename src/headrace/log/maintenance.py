@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The headrace authors
-"""The background threads of a store: one ends idle segments and makes files ahead, one compresses.
+"""The background threads of a store: one ends idle segments and makes files ahead, one compresses; rooms above add
+theirs.
 
 Compression runs at the lowest priority; it, reading and writing leave the GIL free. Its backlog costs disk,
 never refusals: raw segments wait until their turn comes or retention drops them. Those of a `disk` lane also
 wait while it takes in more than compression could follow, since both want the same device: each sync would
 wait for what compression writes, and a limit would drop the segments soon after. Where the backlog takes
 room that puts may need, they wait no longer.
+
+The threads are woken from within puts, under a lane's lock, where a Ctrl-C may come at any line of Python: what
+wakes them is one call into C, a SimpleQueue's `put`, which takes no lock that an exception could leave taken. (An
+Event's `set` does, and whoever calls it next would wait for ever.)
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +38,11 @@ if TYPE_CHECKING:
     from headrace.log.log import Log
 
 logger = logging.getLogger("headrace.log")
+PAUSE_S = 1.0  # between two looks where nobody wakes
+PAUSE_FAILED_S = 5.0  # after a failure
+
+
+Wake = queue.SimpleQueue[None]
 
 
 class Maintenance:
@@ -41,55 +52,67 @@ class Maintenance:
         self._log = log
         self._codec = codec
         self._stopping = False
-        self._wakes = (threading.Event(), threading.Event())
+        self._works: list[tuple[str, Callable[[], None], Wake]] = []
+        self._running = False
         self._threads: list[threading.Thread] = []
         self.ahead = FilesAhead(log)
         self._damaged: set[Path] = set()  # raw segments that cannot be compressed
         self.compressed_bytes = 0  # of frames, before
         self.cold_bytes = 0  # of files, after
+        self.add("ahead", self.look_ahead)
+        self.add("compression", self.compress_all)
+
+    def add(self, name: str, work: Callable[[], None]) -> None:
+        """Have `work` called about once a second until `stop`, in a thread of its own, where the store works in the
+        background. An Error or OSError is logged, and it is called again."""
+        self._works.append((name, work, queue.SimpleQueue()))
+        if self._running:
+            self._begin(*self._works[-1])
 
     def start(self) -> None:
         """Run until `stop`."""
-        for name, work, wake in zip(
-            ("ahead", "compression"), (self.look_ahead, self.compress_all), self._wakes, strict=True
-        ):
-            thread = threading.Thread(
-                target=self._run,
-                args=(work, wake, name == "compression"),
-                name=f"headrace-{name}",
-                daemon=True,
-            )
-            self._threads.append(thread)
-            thread.start()
+        self._running = True
+        for work in self._works:
+            self._begin(*work)
+
+    def _begin(self, name: str, work: Callable[[], None], wake: Wake) -> None:
+        thread = threading.Thread(
+            target=self._run, args=(work, wake, name == "compression"), name=f"headrace-{name}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
 
     def stop(self) -> None:
         """End after the segment in work."""
         self._stopping = True
-        for wake in self._wakes:
-            wake.set()
+        for _, _, wake in self._works:
+            wake.put(None)
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()
 
     def wake(self, lane: LaneSegments) -> None:
         """There may be something to do."""
-        for wake in self._wakes:
-            wake.set()
+        for _, _, wake in self._works:
+            if wake.empty():  # else it has yet to look
+                wake.put(None)
 
-    def _run(self, work: Callable[[], None], wake: threading.Event, nice: bool) -> None:
+    def _run(self, work: Callable[[], None], wake: Wake, nice: bool) -> None:
         if nice:
             with contextlib.suppress(OSError, AttributeError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        pause = PAUSE_S
         while not self._stopping:
-            wake.wait(1.0)
-            wake.clear()
+            with contextlib.suppress(queue.Empty):
+                wake.get(timeout=pause)
+            pause = PAUSE_S
             if self._stopping:
                 return
             try:
                 work()
             except (OSError, Error) as problem:
                 logger.warning("maintenance of %s: %s", self._log.directory, problem)
-                wake.wait(5.0)
+                pause = PAUSE_FAILED_S
 
     def run_once(self) -> None:
         """Everything that is due now."""

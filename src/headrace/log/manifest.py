@@ -12,8 +12,8 @@ little-endian, replaced as a whole (temporary file, sync, rename, directory sync
       12    4    lane id
       16   16    store id
       32    8    floor: everything before this lane offset was dropped on purpose
-      40    8    bytes that were dropped so far (files, as they stood)
-      48    8    records of the lane that were dropped unread by size limits (drop_oldest)
+      40    8    bytes that size limits dropped so far (drop_oldest; files, as they stood)
+      48    8    records that they dropped
       56    4    durability: 0 process, 1 disk
       60    4    CRC-32C of bytes 0 to 59
 
@@ -70,7 +70,7 @@ def read_manifest(disk: Disk, directory: Path) -> Manifest | None:
         return None
     file = disk.open(path, os.O_RDONLY)
     try:
-        data = read_all(disk, file, _FIELDS.size + 8, 0)
+        data = read_all(disk, file, _FIELDS.size + 8, 0, path)
     finally:
         disk.close(file)
     if len(data) != _FIELDS.size + 4 or _frames.crc32c(data[:60]) != int.from_bytes(data[60:], "little"):

@@ -161,10 +161,10 @@ def _epoch_and_end(path: Path, disk: Disk, how: Circumstances) -> tuple[int, int
         return -1, cold.end
     file = disk.open(path, os.O_RDONLY)
     try:
-        header = decode_header(read_all(disk, file, HEADER_SIZE, 0), path)
+        header = decode_header(read_all(disk, file, HEADER_SIZE, 0, path), path)
         if header.base != base or header.epoch >= how.epoch:
             return header.epoch, base
-        data = read_all(disk, file, disk.size(path), HEADER_SIZE)
+        data = read_all(disk, file, disk.size(path), HEADER_SIZE, path)
         end, _, _, _ = _frames.check_frames(data, 0, header.salt, header.chain)
         if how.writer:
             disk.sync(file)
@@ -221,7 +221,7 @@ def _load_sealed(
         else:
             file = disk.open(path, os.O_RDONLY)
             try:
-                header = decode_header(read_all(disk, file, HEADER_SIZE, 0), path)
+                header = decode_header(read_all(disk, file, HEADER_SIZE, 0, path), path)
             finally:
                 disk.close(file)
             if header.base != base:
@@ -250,7 +250,7 @@ def _recover_last(path: Path, disk: Disk, durable: bool, how: Circumstances, fou
     file = disk.open(path, os.O_RDWR if how.writer else os.O_RDONLY)
     keep = False
     try:
-        data = read_all(disk, file, disk.size(path), 0)
+        data = read_all(disk, file, disk.size(path), 0, path)
         segment = _scan(path, data, disk, how, found)
         if how.writer and (how.sync or found.epoch < how.epoch) and (durable or found.epoch < how.epoch):
             disk.sync(file)
@@ -288,7 +288,7 @@ def _scan(path: Path, data: bytes, disk: Disk, how: Circumstances, found: Recove
             raise Corrupt(f"{path}: {_frames.STATE_NAMES[state]} in the SNAPSHOT at byte {HEADER_SIZE}")
         raise _Unborn(f"{path.name}: its SNAPSHOT is not whole; it was being created and holds nothing")
     start_states, found.producers, found.positions = decode_snapshot(events[0][7])
-    _take_over(start_states, frames, end, header.salt, events, found)
+    take_over(start_states, frames, end, header.salt, events, found)
     found.end, found.chain, found.epoch = header.base + end, chain, header.epoch
     found.last_arrival_ms = max(
         [header.arrival_before_ms, *(found.states.get(s)[1] for s in found.states.shards())]
@@ -308,7 +308,7 @@ def _scan(path: Path, data: bytes, disk: Disk, how: Circumstances, found: Recove
     return segment
 
 
-def _take_over(
+def take_over(
     start: ShardStates,
     frames: memoryview,
     end: int,
@@ -319,7 +319,7 @@ def _take_over(
     """States, producers and positions as of the end of the accepted frames."""
     found.states = start.copy()
     _frames.load_frames(frames, 0, end, salt, FrameTable(), found.states, 0)
-    for kind, shard, _, _, producer, sequence, _, body in events[1:]:
+    for kind, shard, first_index, arrival_ms, producer, sequence, _, body in events[1:]:
         if producer:
             found.producers[producer] = sequence
         if kind == _frames.KIND_POSITION:
@@ -328,7 +328,8 @@ def _take_over(
         elif kind in (_frames.KIND_CLOSE, _frames.KIND_OPEN):
             next_index, arrival, flags = found.states.get(shard)
             closed = flags | _frames.SHARD_CLOSED if kind == _frames.KIND_CLOSE else flags
-            found.states.set(shard, next_index, arrival, closed)
+            # The frame says where the shard stood: one without a record may stand far ahead of 0.
+            found.states.set(shard, max(next_index, first_index), max(arrival, arrival_ms), closed)
 
 
 def _follows(frames: memoryview, base: int, salt: int, bad: int, trusted: bool) -> int | None:

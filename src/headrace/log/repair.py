@@ -7,37 +7,55 @@ Two ways, chosen by the operator:
 * cut: the lane ends before the damage. What follows is set aside.
 * skip: what follows is kept. In a raw segment the bad bytes become GAP frames, and the frames after them
   are chained anew (their bodies are untouched); in a cold file the bad blocks are left out; a file that
-  is missing or whose head is gone becomes a segment of GAP frames. Readers see a step in the index.
+  is missing or whose head is gone becomes a cold file without records. Readers see a step in the index.
+  A damaged SNAPSHOT is made anew (log/rebuild.py). It may then need more room than it had: in the last segment
+  the frames behind it move, and one that another follows becomes a cold file, where it has all the room.
 
 In both the next records get indexes 2**32 ahead, so that no sequence number that somebody may hold is used
-for another record. Files are never changed in place: the new one is written beside the old, synced and
-renamed, and the old one is kept under `damaged/` in the lane's directory.
+for another record. Each segment that is made here says so in its header, since indexes are missing in it or before
+it (log/count.py). Files are never changed in place: the new one is written beside the old, synced and
+renamed, and the old one is kept under `damaged/` in the lane's directory. Everything that must be read is read
+once before the first change: where the system refuses that, nothing was changed.
+
+A mended lane ends where recovery of what is left ends. That is on the device, so it is published at once, for both
+promises, and who only reads sees it without a writer. The control file's header stays as it is: how the last writer
+ended is still to be judged by the next one, who counts an epoch if the power was lost since. It then asks a
+`process` lane again and takes the published end of a `disk` lane, which this repair may have set back, for a bound.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headrace.core import _frames
+from headrace.core._frame_table import FrameTable
 from headrace.disk import SystemDisk, replace_file
 from headrace.errors import Corrupt, InvalidArgument
-from headrace.log.control import DIRTY, ControlFile
-from headrace.log.log import take_lock
+from headrace.log.catalogue import Catalogue
+from headrace.log.cold import write_cold
+from headrace.log.control import ControlFile
+from headrace.log.given import indexes_given, start_snapshot
+from headrace.log.log import in_next_epoch, release_lock, take_lock
 from headrace.log.manifest import Manifest, read_manifest, write_manifest
+from headrace.log.rebuild import frame_size, has_snapshot, stood_after, stood_at, whole_frames
+from headrace.log.refusals import unreadable, unwritable
 from headrace.log.segment import (
     COLD,
     HEADER_SIZE,
     RAW,
+    RawSegment,
     SegmentHeader,
     decode_header,
+    decode_snapshot,
     encode_snapshot,
     name_of,
 )
-from headrace.log.verify import Report, read_file, segments_of, verify
+from headrace.log.verify import Report, open_control, read_file, segments_of, verify
 
 GAP_SIZE_MAX = 8 << 20
 
@@ -53,27 +71,96 @@ class Change:
 def repair(directory: Path, how: str, *, dry_run: bool = False) -> tuple[Report, list[Change]]:
     """Repair every damaged lane; returns what was found before and what was changed.
 
-    how: "cut" or "skip", see above. dry_run: change nothing, tell what would be.
+    how: "cut" or "skip", see above. dry_run: change nothing, tell what would be. Raises StorageError, and has changed
+    nothing, where the system does not read a file; StorageError or Backpressure where it does not write one: what was
+    mended until then stays so, and a repair begun anew goes on there.
     """
     if how not in ("cut", "skip"):
         raise InvalidArgument(f"repair by {how!r}; expected 'cut' or 'skip'")
-    report = verify(directory)
+    with _reading("the store", directory):
+        report = verify(directory)
     found = {_lane_of(finding.path, directory) for finding in report.findings}
-    lanes = sorted(lane for lane in found if lane is not None)
-    changes: list[Change] = []
+    lanes = sorted(name for name in found if name is not None)
+    if not lanes:
+        return report, []
     lock = take_lock(directory)
     try:
-        for lane in lanes:
-            changes += _LaneRepair(directory, lane, how, dry_run).run()
-        if changes and not dry_run:
-            control = ControlFile(directory / "control", writer=True)
-            control.mark(DIRTY, pid=0)
-            for lane in lanes:
-                control.forget(int(lane))
-            control.close()
+        changes, everything = _plan(directory, lanes, how)
+        if not dry_run:
+            changes = _mend(directory, lanes, how, everything)
     finally:
-        os.close(lock)
+        release_lock(lock)
     return report, changes
+
+
+def _plan(directory: Path, lanes: list[str], how: str) -> tuple[list[Change], bool]:
+    """(what would be changed, whether the files tell of all indexes that were given)."""
+    changes: list[Change] = []
+    everything = True
+    with _reading("the control file", directory):
+        control = open_control(directory / "control", Report())
+    try:
+        for name in lanes:
+            with _reading(f"lane {int(name)}", directory / "lanes" / name):
+                lane = _LaneRepair(directory, name, how, True, control)
+                changes += lane.run()
+                everything = everything and lane.everything
+    finally:
+        if control is not None:
+            control.close()
+    return changes, everything
+
+
+def _mend(directory: Path, lanes: list[str], how: str, everything: bool) -> list[Change]:
+    """Change what was planned, and let readers see it; returns what was changed."""
+    with _writing("the repair"):
+        control = ControlFile(directory / "control", writer=True)
+        try:
+            mending = [_LaneRepair(directory, name, how, False, control) for name in lanes]
+            if not everything:
+                _count_epoch(directory)
+            changes = [change for lane in mending for change in lane.run()]
+            _publish(control, [lane for lane in mending if lane.end])
+        finally:
+            control.close()
+    return changes
+
+
+@contextmanager
+def _reading(what: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise unreadable(problem, what, path) from problem
+
+
+@contextmanager
+def _writing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise unwritable(problem, what) from problem
+
+
+def _count_epoch(directory: Path) -> None:
+    """Begin a new epoch: in it, a shard of which nothing is left starts at an index that it never had."""
+    catalogue = Catalogue(directory / "catalogue.sqlite", writer=True)
+    try:
+        facts = catalogue.get("log", "store")
+        if facts is not None:
+            catalogue.put("log", "store", in_next_epoch(facts), durable=True)
+    finally:
+        catalogue.close()
+
+
+def _publish(control: ControlFile, mended: list[_LaneRepair]) -> None:
+    """Let readers see what the mended lanes hold. On the device: an end that was set back must not come back."""
+    for lane in mended:
+        control.reserve(lane.lane)
+        control.layout_changed(lane.lane, lane.last_base)
+        control.publish(lane.lane, lane.end)
+    if mended:
+        control.sync()
 
 
 def _lane_of(path: Path, directory: Path) -> str | None:
@@ -84,20 +171,37 @@ def _lane_of(path: Path, directory: Path) -> str | None:
 class _LaneRepair:
     """The repair of one lane."""
 
-    def __init__(self, directory: Path, lane: str, how: str, dry_run: bool) -> None:
+    def __init__(
+        self, directory: Path, lane: str, how: str, dry_run: bool, control: ControlFile | None
+    ) -> None:
         self.path = directory / "lanes" / lane
         self.lane = int(lane)
         self.how = how
         self.dry_run = dry_run
         self.disk = SystemDisk()
         self.changes: list[Change] = []
-        self.store_id = b"\0" * 16
+        self.manifest = False  # whether there is a whole one
+        self.floor: int | None = None  # where the lane begins, as the manifest says
+        self.store_id = b""
+        self.durable = False
+        self.last_base = 0  # of the segment that is made last
+        self.end = 0  # of the lane when it is mended; 0 before, or where nothing was changed
+        self._read_manifest()
+        self.visible = 0  # what a `process` lane had published before the power went was no promise
+        if control is not None and (self.durable or control.clean or control.same_boot):
+            self.visible = control.visible(self.lane)
+        bases = segments_of(self.path, self.disk)
+        self.given, self.everything = indexes_given(self.path, bases, self.visible, self.disk)
 
     def run(self) -> list[Change]:
         """Walk over the files in order and mend each."""
-        self._mend_manifest()
+        if not self.manifest:
+            self._mend_manifest()
         bases = segments_of(self.path, self.disk)
-        end: int | None = None
+        end = self.floor
+        if self.how == "cut" and end is not None and bases and bases[0][0] > end:
+            self._set_aside_later(bases)
+            bases = []
         for number, (base, kind) in enumerate(bases):
             following = bases[number + 1][0] if number + 1 < len(bases) else None
             file = self.path / name_of(base, kind)
@@ -123,28 +227,31 @@ class _LaneRepair:
         aside.mkdir(mode=0o700, exist_ok=True)
         self.disk.rename(file, aside / f"{file.name}.{secrets.token_hex(4)}")
 
-    def _mend_manifest(self) -> None:
+    def _read_manifest(self) -> None:
+        """What the lane is, from its manifest or else from the first raw segment that tells."""
         try:
             found = read_manifest(self.disk, self.path)
         except Corrupt:
             found = None
         if found is not None:
-            self.store_id = found.store_id
+            self.manifest, self.store_id, self.durable = True, found.store_id, found.disk
+            self.floor = found.floor
             return
-        bases = segments_of(self.path, self.disk)
-        for base, kind in bases:
+        for base, kind in segments_of(self.path, self.disk):
             if kind == RAW:
                 try:
                     header = decode_header(read_file(self.path / name_of(base, RAW), self.disk), self.path)
                 except Corrupt:
                     continue
-                self.store_id = header.store_id
-                if self._do(self.path / "manifest", "made anew from the first segment"):
-                    floor = bases[0][0]
-                    write_manifest(
-                        self.disk, self.path, Manifest(self.lane, header.store_id, floor, disk=header.disk)
-                    )
+                self.store_id, self.durable = header.store_id, header.disk
                 return
+
+    def _mend_manifest(self) -> None:
+        bases = segments_of(self.path, self.disk)
+        if self.store_id and self._do(self.path / "manifest", "made anew from the first segment"):
+            write_manifest(
+                self.disk, self.path, Manifest(self.lane, self.store_id, bases[0][0], disk=self.durable)
+            )
 
     def _end_of(self, file: Path, kind: str, following: int | None) -> int | None:
         """Where a sound file ends: a cold one says so, a raw one reaches to the next."""
@@ -172,15 +279,24 @@ class _LaneRepair:
         room = (following - base) if following is not None else len(data) - HEADER_SIZE
         frames = memoryview(data)[HEADER_SIZE : HEADER_SIZE + room]
         good, _, stop, _ = _frames.check_frames(frames, 0, header.salt, header.chain)
-        if following is None:  # a tail that is not whole is recovery's business, unless something follows it
-            return None if _frames.search_frame(frames, stop + 8, header.salt) is None else base + good
-        return None if good == room else base + good
+        if good and not has_snapshot(frames, header.salt):
+            return base  # as repairs of earlier versions left it
+        whole = good == room
+        if following is None:
+            # A tail that is not whole is recovery's business, unless something follows it or it was published.
+            whole = (
+                base + good >= self.visible and _frames.search_frame(frames, stop + 8, header.salt) is None
+            )
+        return None if whole else base + good
 
-    def _cut(self, file: Path, base: int, good_end: int, later: list[tuple[int, str]]) -> None:
-        """The lane ends at `good_end`."""
+    def _set_aside_later(self, later: list[tuple[int, str]]) -> None:
         for other, kind in reversed(later):
             if self._do(self.path / name_of(other, kind), "set aside: it follows the damage"):
                 self._set_aside(self.path / name_of(other, kind))
+
+    def _cut(self, file: Path, base: int, good_end: int, later: list[tuple[int, str]]) -> None:
+        """The lane ends at `good_end`."""
+        self._set_aside_later(later)
         if good_end == base:
             if self._do(file, "set aside: nothing in it is whole"):
                 self._set_aside(file)
@@ -211,24 +327,61 @@ class _LaneRepair:
                 self._set_aside(file)
             return base
         room = (following - base) if following is not None else len(data) - HEADER_SIZE
-        if self._do(file, "its damaged bytes become a GAP; the original is set aside"):
-            frames = bytes(data[HEADER_SIZE : HEADER_SIZE + room]).ljust(room, b"\0")
-            frames = _with_gaps(frames, header, following is not None)
+        frames = memoryview(data[HEADER_SIZE : HEADER_SIZE + room].ljust(room, b"\0"))
+        if not has_snapshot(frames, header.salt):
+            self._skip_snapshot(file, header, frames, following)
+        elif self._do(file, "its damaged bytes become a GAP; the original is set aside"):
+            header = replace(header, created_ms=0)
+            mended = _with_gaps(frames, header.salt, header.chain, following is not None)
             self._set_aside(file)
-            replace_file(self.disk, file, header.encode() + frames)
+            replace_file(self.disk, file, header.encode() + mended)
         return following
 
-    def _fill(self, start: int, end: int) -> None:
-        """A segment of GAP frames where a file is missing."""
-        file = self.path / name_of(start, RAW)
-        later = self.path / name_of(end, dict(segments_of(self.path, self.disk))[end])
-        if not self._do(file, f"made: a GAP from lane offset {start} to {end}"):
+    def _skip_snapshot(
+        self, file: Path, header: SegmentHeader, frames: memoryview, following: int | None
+    ) -> None:
+        """A segment whose SNAPSHOT is damaged, or whatever else is as well."""
+        if not self._do(file, "its SNAPSHOT is made anew from what is around it; the original is set aside"):
             return
-        snapshot = _start_snapshot(later, self.disk)
-        header = SegmentHeader(self.store_id, self.lane, False, start, 0, secrets.randbits(32), 0, 0)
-        frames = _frame(_frames.KIND_SNAPSHOT, snapshot, header.salt, header.chain)
-        frames += _gaps(end - start - len(frames), header.salt, _crc_of(frames))
-        replace_file(self.disk, file, header.encode() + frames)
+        if following is not None:
+            self._make_cold(file, header, frames, following)
+            self._set_aside(file)
+            return
+        parts, table = _loaded(frames, header.salt)
+        start = stood_at(self.path, header, table, None, self.disk)
+        header = replace(header, created_ms=0)
+        snapshot = encode_snapshot(start.states, start.producers, start.positions)
+        frame = _frame(_frames.KIND_SNAPSHOT, snapshot, header.salt, header.chain)
+        # Nothing follows, so what is whole may move to where the new SNAPSHOT ends.
+        rest = _with_gaps(memoryview(b"".join(parts)), header.salt, _crc_of(frame), False)
+        self._set_aside(file)
+        replace_file(self.disk, file, header.encode() + frame + rest)
+
+    def _fill(self, start: int, end: int) -> None:
+        """A cold file without records where a file is missing."""
+        file = self.path / name_of(start, COLD)
+        if not self._do(file, f"made: a gap from lane offset {start} to {end}"):
+            return
+        header = SegmentHeader(self.store_id, self.lane, self.durable, start, 0, secrets.randbits(32), 0, 0)
+        self._make_cold(file, header, memoryview(b""), end)
+
+    def _make_cold(self, file: Path, header: SegmentHeader, frames: memoryview, end: int) -> None:
+        """A cold file of what is whole in the frames of a segment that ends at `end`. It has no place where a
+        SNAPSHOT must fit."""
+        later = self.path / name_of(end, dict(segments_of(self.path, self.disk))[end])
+        parts, table = _loaded(frames, header.salt)
+        start = stood_at(self.path, header, table, later, self.disk)
+        snapshot = encode_snapshot(start.states, start.producers, start.positions)
+        try:
+            end_snapshot = start_snapshot(later, self.disk)
+            decode_snapshot(end_snapshot)
+        except (Corrupt, ValueError):
+            whole = _frame(_frames.KIND_SNAPSHOT, snapshot, header.salt, header.chain) + b"".join(parts)
+            last = stood_after(whole, header.salt, header.epoch)
+            end_snapshot = encode_snapshot(last.states, last.producers, last.positions)
+        arrival_ms = max([header.arrival_before_ms, *(row[3] for row in table.rows())])
+        source = _Remains(file, header, self.disk, end=end, table=table, snapshot=snapshot)
+        write_cold(source, end_snapshot, 0, arrival_ms, self.disk, epoch=header.epoch)
 
     def _step_ahead(self) -> None:
         """Move the indexes of what comes next ahead: a new last segment with nothing but its SNAPSHOT."""
@@ -236,13 +389,16 @@ class _LaneRepair:
 
         if self.dry_run or not self.changes:
             return
-        how = Circumstances(epoch=0, visible=0, writer=True)
-        found = recover(self.path, self.disk, False, how)
+        how = Circumstances(epoch=0, visible=0, writer=True, sync=True)
+        found = recover(self.path, self.disk, True, how)
+        for shard, index in self.given.items():
+            known, arrival_ms, flags = found.states.get(shard)
+            found.states.set(shard, max(known, index), arrival_ms, flags)
         found.states.advance(INDEX_STEP)
         header = SegmentHeader(
             self.store_id,
             self.lane,
-            False,
+            self.durable,
             found.end,
             found.chain,
             secrets.randbits(32),
@@ -253,16 +409,29 @@ class _LaneRepair:
         snapshot = encode_snapshot(found.states, found.producers, found.positions)
         frame = _frame(_frames.KIND_SNAPSHOT, snapshot, header.salt, header.chain)
         replace_file(self.disk, self.path / name_of(found.end), header.encode() + frame)
+        self.last_base, self.end = found.end, found.end + len(frame)
 
 
-def _start_snapshot(file: Path, disk: SystemDisk) -> bytes:
-    from headrace.log.cold import ColdSegment
-    from headrace.log.segment import RawSegment
+class _Remains(RawSegment):
+    """What is whole in a raw segment, behind another SNAPSHOT than the one in the file."""
 
-    if file.suffix == COLD:
-        return ColdSegment.open(file, disk).start_snapshot()
-    header = decode_header(read_file(file, disk)[:HEADER_SIZE], file)
-    return RawSegment(file, header, disk, end=None).start_snapshot()
+    def __init__(
+        self, path: Path, header: SegmentHeader, disk: SystemDisk, *, end: int, table: FrameTable, snapshot: bytes
+    ) -> None:  # fmt: skip
+        super().__init__(path, header, disk, end=end, table=table)
+        self._snapshot = snapshot
+
+    def start_snapshot(self) -> bytes:
+        return self._snapshot
+
+
+def _loaded(frames: memoryview, salt: int) -> tuple[list[memoryview], FrameTable]:
+    """(every whole frame, the table of those that carry records)."""
+    parts, table = [], FrameTable()
+    for at, size in whole_frames(frames, salt):
+        _frames.load_frames(frames, at, at + size, salt, table, None, 0)
+        parts.append(frames[at : at + size])
+    return parts, table
 
 
 def _frame(kind: int, body: bytes, salt: int, previous: int, *, last: bool = True) -> bytes:
@@ -280,6 +449,7 @@ def _crc_of(frames: bytes) -> int:
 
 def _gaps(size: int, salt: int, previous: int) -> bytes:
     """GAP frames that take exactly `size` bytes, a multiple of 8 from 64 on."""
+    assert not size or (size >= 64 and size % 8 == 0)
     parts: list[bytes] = []
     while size:
         part = size if size <= GAP_SIZE_MAX else GAP_SIZE_MAX - 64
@@ -290,26 +460,24 @@ def _gaps(size: int, salt: int, previous: int) -> bytes:
     return b"".join(parts)
 
 
-def _with_gaps(frames: bytes, header: SegmentHeader, whole: bool) -> bytes:
-    """The frames again, with GAP frames in place of what is not whole, and one unbroken chain."""
+def _with_gaps(frames: memoryview, salt: int, previous: int, whole: bool) -> bytes:
+    """The frames again, with GAP frames in place of what is not whole, and one unbroken chain behind `previous`."""
     parts: list[bytes] = []
-    at, previous = 0, header.chain
+    at = 0
     while at < len(frames):
-        stop = _next_good(frames, at, header.salt, len(frames) if whole else None)
+        stop = _next_good(frames, at, salt, len(frames) if whole else None)
         if stop is None:
             break
         if stop > at:
-            gap = _gaps(stop - at, header.salt, previous)
+            gap = _gaps(stop - at, salt, previous)
             parts.append(gap)
             previous = _last_crc(gap)
             at = stop
             continue
-        fields = _frames.read_header(frames, at, header.salt)
-        assert fields is not None
-        size = 64 + -(-fields["body_size"] // 8) * 8
+        size = frame_size(frames, at, salt)
         # A group whose rest is gone ends with what is left of it.
         head = struct.pack("<I", previous) + frames[at + 8 : at + 39] + b"\1" + frames[at + 40 : at + 64]
-        previous = _frames.crc32c(head, header.salt)
+        previous = _frames.crc32c(head, salt)
         parts.append(struct.pack("<I", previous) + head + frames[at + 64 : at + size])
         at += size
     return b"".join(parts)
@@ -325,15 +493,12 @@ def _last_crc(gaps: bytes) -> int:
         at += size
 
 
-def _next_good(frames: bytes, at: int, salt: int, end: int | None) -> int | None:
+def _next_good(frames: memoryview, at: int, salt: int, end: int | None) -> int | None:
     """The next place, from `at` on, where a whole frame stands and the room before it takes a GAP; `end` if
     there is none."""
     place: int | None = at
     while place is not None:
-        fields = _frames.read_header(frames, place, salt)
-        if fields is not None and (place == at or place - at >= 64):
-            _, _, stop, _ = _frames.check_frames(frames[place:], 0, salt, fields["previous_crc"])
-            if stop > 0:
-                return place
+        if (place == at or place - at >= 64) and frame_size(frames, place, salt):
+            return place
         place = _frames.search_frame(frames, place + 8, salt)
     return end

@@ -15,7 +15,7 @@ little-endian, written twice (at 0 and at 2,048) so that one bad sector does not
       40    8    base offset: lane offset of the first frame
       48    4    header CRC of the last frame of the segment before; 0 for the first, and after a failed write
       52    4    salt: seed of every header CRC in this use of the file, random
-      56    8    created, ms since 1970
+      56    8    created, ms since 1970; 0 in one that a repair made, where records may be missing in it or before it
       64    8    latest arrival in the segments before, ms; lets retention judge them without reading
       72    4    epoch: how often the store had lost power unclean before this segment was made
       76    4    CRC-32C of bytes 0 to 75
@@ -234,15 +234,20 @@ class RawSegment:
             self._start_states = decode_snapshot(self.start_snapshot())[0]
         return self._start_states
 
-    def positions(self, visible: int) -> dict[bytes, bytes]:
-        """The latest POSITION of each owner before lane offset `visible`; reads the whole segment."""
+    def events(self, visible: int) -> list[tuple[int, int, int, int, int, int, int, bytes]]:
+        """What `load_frames` tells of the frames before lane offset `visible` that carry no records; reads the
+        whole segment."""
         end = self._reach(visible)
-        data = read_all(self._disk, self.file, end, HEADER_SIZE)
-        _, _, positions = decode_snapshot(self.start_snapshot())
+        data = read_all(self._disk, self.file, end, HEADER_SIZE, self.path)
         whole, _, stop, state = _frames.check_frames(data, 0, self.salt, self.header.chain, False)
         if whole < end:
             raise self._broken(stop, state)
-        for event in _frames.load_frames(data, 0, whole, self.salt, FrameTable(), None, 0):
+        return _frames.load_frames(data, 0, whole, self.salt, FrameTable(), None, 0) if whole else []
+
+    def positions(self, visible: int) -> dict[bytes, bytes]:
+        """The latest POSITION of each owner before lane offset `visible`; reads the whole segment."""
+        _, _, positions = decode_snapshot(self.start_snapshot())
+        for event in self.events(visible):
             if event[0] == _frames.KIND_POSITION:
                 owner, payload = decode_position(event[7])
                 positions[owner] = payload
@@ -250,11 +255,11 @@ class RawSegment:
 
     def start_snapshot(self) -> bytes:
         """The body of the SNAPSHOT as of the base."""
-        head = read_all(self._disk, self.file, 64, HEADER_SIZE)
+        head = read_all(self._disk, self.file, 64, HEADER_SIZE, self.path)
         fields = _frames.read_header(head, 0, self.salt)
         if fields is None or fields["kind"] != _frames.KIND_SNAPSHOT:
             raise Corrupt(f"{self.path} does not begin with a SNAPSHOT frame")
-        frame = read_all(self._disk, self.file, 64 + fields["body_size"], HEADER_SIZE)
+        frame = read_all(self._disk, self.file, 64 + fields["body_size"], HEADER_SIZE, self.path)
         _, _, stop, state = _frames.check_frames(
             frame.ljust(-(-len(frame) // 8) * 8, b"\0"), 0, self.salt, fields["previous_crc"]
         )
@@ -283,7 +288,7 @@ class RawSegment:
         """Pass over the headers of frames not seen yet. Checked and chained, bodies when they are read."""
         assert self._table is not None and self._scanned is not None
         start = self._scanned
-        data = read_all(self._disk, self.file, limit - start, HEADER_SIZE + start)
+        data = read_all(self._disk, self.file, limit - start, HEADER_SIZE + start, self.path)
         first = _frames.read_header(data, 0, self.salt)
         previous = first["previous_crc"] if first else 0
         end, _, stop, state = _frames.check_frames(data, 0, self.salt, previous, False)
@@ -317,6 +322,16 @@ class RawSegment:
     def bounds(self, shard: int, visible: int) -> tuple[int, int, int] | None:
         """(first index, next index, last arrival ms) of the shard's records here, or None."""
         return self.table(visible).bounds(shard, self._reach(visible))
+
+    @property
+    def unbroken(self) -> bool:
+        """Whether each shard's running indexes follow one another in the segment and, but for a step, into it."""
+        return self.header.created_ms != 0
+
+    def rows(self, visible: int) -> list[tuple[int, int, int, int, int, int]]:
+        """(shard, first index, count, arrival ms, offset, stride) of each frame of records, in file order."""
+        reach = self._reach(visible)
+        return [row for row in self.table(visible).rows() if row[4] + row[5] <= reach]
 
     def index_at_time(self, shard: int, arrival_ms: int, visible: int) -> int | None:
         """First index here with that arrival or later."""

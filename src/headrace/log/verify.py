@@ -3,7 +3,8 @@
 """The offline checker: reads every byte that a store keeps and says what is wrong, by file and byte.
 
 It changes nothing. It takes the store's lock while it runs, so that nobody writes meanwhile. What it calls
-damage is what recovery calls damage (log/recovery.py); a tail that was never whole is a note.
+damage is what recovery calls damage (log/recovery.py); a tail that was never whole is a note. A file that the system
+does not read is damage, too. What a repair left out is none any more: it is listed as a gap (log/gaps.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from headrace.core import _frames
 from headrace.core._frame_table import FrameTable
 from headrace.disk import Disk, SystemDisk, read_all
@@ -20,7 +23,8 @@ from headrace.errors import Corrupt, NotFound, StorageError
 from headrace.log.catalogue import Catalogue
 from headrace.log.cold import ColdSegment
 from headrace.log.control import ControlFile
-from headrace.log.log import epoch_of, take_lock
+from headrace.log.gaps import Gap, LaneGaps
+from headrace.log.log import epoch_of, has_content, release_lock, stray_lanes, take_lock
 from headrace.log.manifest import read_manifest
 from headrace.log.recovery import Circumstances, recover
 from headrace.log.segment import COLD, HEADER_SIZE, RAW, RawSegment, decode_header, decode_snapshot, name_of
@@ -37,13 +41,19 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """What a check found. The store is sound where `findings` is empty."""
+    """What a check found. The store is sound where `findings` is empty.
+
+    Attributes:
+        gaps, gap_count: of the lanes in which nothing is damaged: the first of each, and how many there are.
+    """
 
     files: int = 0
     bytes: int = 0
     records: int = 0
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    gap_count: int = 0
     epoch: int = 0  # of the store, as the catalogue has it
 
     def damage(self, path: Path, byte: int, message: str) -> None:
@@ -70,14 +80,16 @@ def verify(directory: Path, *, advance: Callable[[int], None] = lambda _bytes: N
         try:
             for lane_id, durability in sorted(lanes.items()):
                 check_lane(directory, lane_id, durability == "disk", control, report, advance)
+            strays = stray_lanes(directory, SystemDisk(), lanes.keys())
             for path in sorted((directory / "lanes").iterdir()):
                 if path.name.isdigit() and int(path.name) not in lanes:
-                    report.notes.append(f"{path} belongs to no lane of the catalogue")
+                    size = strays.get(int(path.name), 0)
+                    report.notes.append(f"{path} belongs to no lane of the catalogue; {size} bytes in it")
         finally:
             if control is not None:
                 control.close()
     finally:
-        os.close(lock)
+        release_lock(lock)
     return report
 
 
@@ -92,6 +104,11 @@ def open_control(path: Path, report: Report) -> ControlFile | None:
 
 def check_catalogue(path: Path, report: Report) -> dict[int, str]:
     """SQLite's own check and each row's checksum; returns each lane's promise."""
+    if not has_content(path):
+        report.damage(
+            path, -1, "the catalogue is missing or empty: what the lanes' files belong to stands only there"
+        )
+        return {}
     try:
         catalogue = Catalogue(path, writer=False, check=False)
     except (Corrupt, StorageError) as problem:
@@ -130,21 +147,28 @@ def check_lane(
         report.damage(path / "manifest", 0, problem.message)
         manifest = None
     bases = segments_of(path, disk)
-    ends = [base for base, _ in bases[1:]]
+    ends = [*(base for base, _ in bases[1:]), None][: len(bases)]
     if bases and manifest is not None and bases[0][0] > manifest.floor:
         report.damage(
             path, -1, f"the files before lane offset {bases[0][0]} are missing, from {manifest.floor} on"
         )
-    for (base, kind), end in zip(bases, [*ends, None], strict=True):
+    gaps = LaneGaps(lane_id)
+    for (base, kind), end in zip(bases, ends, strict=True):
         file = path / name_of(base, kind)
         report.files += 1
         report.bytes += disk.size(file)
-        if kind == COLD:
-            check_cold(file, end, disk, report)
-        elif end is not None:
-            check_sealed(file, end, disk, report)
+        try:
+            if kind == COLD:
+                check_cold(file, end, disk, report, gaps)
+            elif end is not None:
+                check_sealed(file, end, disk, report, gaps)
+        except OSError as problem:
+            report.damage(file, -1, f"cannot be read: {problem.strerror or problem}")
         advance(disk.size(file))
-    check_end(path, bases, durable, lane_id, control, report)
+    check_end(path, bases, durable, gaps, control, report)
+    if not any(path in (finding.path, finding.path.parent) for finding in report.findings):
+        report.gaps += gaps.found
+        report.gap_count += gaps.count
 
 
 def segments_of(path: Path, disk: Disk) -> list[tuple[int, str]]:
@@ -160,19 +184,19 @@ def read_file(file: Path, disk: Disk) -> bytes:
     """A whole file."""
     handle = disk.open(file, os.O_RDONLY)
     try:
-        return read_all(disk, handle, disk.size(file), 0)
+        return read_all(disk, handle, disk.size(file), 0, file)
     finally:
         disk.close(handle)
 
 
-def count_records(frames: bytes | memoryview, end: int, salt: int) -> int:
-    """Records in frames that were checked."""
-    table = FrameTable()
-    _frames.load_frames(frames, 0, end, salt, table, None, 0)
-    return sum(count for _, _, count, _, _, _ in table.rows())
+def take_rows(rows: list[tuple[int, int, int, int, int, int]], gaps: LaneGaps) -> int:
+    """Frames of a raw segment, as its table has them; returns how many records they hold."""
+    shards, firsts, counts = np.array([row[:3] for row in rows], np.int64).reshape(-1, 3).T
+    gaps.take(shards, firsts, counts)
+    return int(counts.sum())
 
 
-def check_sealed(file: Path, end: int, disk: Disk, report: Report) -> None:
+def check_sealed(file: Path, end: int, disk: Disk, report: Report, gaps: LaneGaps) -> None:
     """A raw segment that another one follows: whole from its header to the next base."""
     data = read_file(file, disk)
     try:
@@ -185,23 +209,26 @@ def check_sealed(file: Path, end: int, disk: Disk, report: Report) -> None:
     if good < end - header.base:
         what = _frames.STATE_NAMES[state] if state else "the file ends too early"
         report.damage(file, HEADER_SIZE + stop, what)
-    report.records += count_records(frames, good, header.salt) if good else 0
-    check_snapshot(file, frames, header.salt, report)
+    if good:  # else the SNAPSHOT is what is damaged: what it says is not to be believed
+        check_snapshot(file, frames, header.salt, report, gaps)
+        table = FrameTable()
+        _frames.load_frames(frames, 0, good, header.salt, table, None, 0)
+        report.records += take_rows(table.rows(), gaps)
 
 
-def check_snapshot(file: Path, frames: memoryview, salt: int, report: Report) -> None:
+def check_snapshot(file: Path, frames: memoryview, salt: int, report: Report, gaps: LaneGaps) -> None:
     """The first frame must be a SNAPSHOT that can be read."""
     first = _frames.read_header(frames, 0, salt)
     if first is None or first["kind"] != _frames.KIND_SNAPSHOT:
         report.damage(file, HEADER_SIZE, "the segment does not begin with a SNAPSHOT")
         return
     try:
-        decode_snapshot(bytes(frames[64 : 64 + first["body_size"]]))
+        gaps.begin(decode_snapshot(bytes(frames[64 : 64 + first["body_size"]]))[0])
     except ValueError as problem:
         report.damage(file, HEADER_SIZE, str(problem))
 
 
-def check_cold(file: Path, end: int | None, disk: Disk, report: Report) -> None:
+def check_cold(file: Path, end: int | None, disk: Disk, report: Report, gaps: LaneGaps) -> None:
     """A cold file: header, footer, every block and every frame in them."""
     try:
         cold = ColdSegment.open(file, disk)
@@ -210,8 +237,12 @@ def check_cold(file: Path, end: int | None, disk: Disk, report: Report) -> None:
         return
     if end is not None and cold.end != end:
         report.damage(file, -1, f"it ends at lane offset {cold.end}, the next segment starts at {end}")
-    for message in cold.check():
+    messages = list(cold.check())
+    for message in messages:
         report.damage(file, -1, message)
+    if not messages:
+        gaps.begin(cold.start_states())
+        gaps.take(*cold.rows())
     report.records += cold.records
 
 
@@ -219,7 +250,7 @@ def check_end(
     path: Path,
     bases: list[tuple[int, str]],
     durable: bool,
-    lane_id: int,
+    gaps: LaneGaps,
     control: ControlFile | None,
     report: Report,
 ) -> None:
@@ -230,7 +261,7 @@ def check_end(
     power_lost = control is None or not (control.clean or control.same_boot)
     how = Circumstances(
         epoch=report.epoch + power_lost,
-        visible=0 if control is None or (power_lost and not durable) else control.visible(lane_id),
+        visible=0 if control is None or (power_lost and not durable) else control.visible(gaps.lane),
         writer=False,
     )
     try:
@@ -244,4 +275,5 @@ def check_end(
         report.damage(last, -1, found.damage.message)
     for segment in found.segments[-1:]:
         if isinstance(segment, RawSegment):
-            report.records += sum(row[2] for row in segment.table(segment.end or 0).rows())
+            gaps.begin(segment.start_states())
+            report.records += take_rows(segment.table(segment.end or 0).rows(), gaps)

@@ -136,10 +136,7 @@ cdef class BufferPool:
 
     cdef bint has_room(self, Py_ssize_t size) noexcept:
         """May a buffer for a body of `size` be taken now? One is always allowed, however large."""
-        if self.lent_large_bytes == 0 or self.lent_large_bytes + size <= self.lent_bytes_max:
-            return True
-        self.waits += 1
-        return False
+        return self.lent_large_bytes == 0 or self.lent_large_bytes + size <= self.lent_bytes_max
 
     cdef Buffer take(self, Py_ssize_t size):
         cdef int number = class_of(size)

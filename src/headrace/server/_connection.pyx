@@ -61,7 +61,6 @@ from headrace.server._context cimport (
     HEAD,
     LINGER,
     PAUSED_PIPELINE,
-    PAUSED_ROOM,
     PAUSED_WRITE,
     PIPELINE_MAX,
     SKIP,
@@ -70,7 +69,7 @@ from headrace.server._context cimport (
 )
 from headrace.server._buffers import SMALL_SIZE
 
-DEF CACHE_MAX = 1024            # routes, hosts and content types remembered
+DEF CACHE_MAX = 1024            # hosts and content types remembered
 DEF SKIP_MAX = 1048576          # a refused body up to this size is read, so that the connection can go on
 DEF READY_MAX = 262144          # bytes of answers made, in a run of pipelined requests, before they are sent
 DEF FRAMING_MAX = 1048576       # bytes of chunk lines and trailers beyond the data
@@ -126,7 +125,7 @@ cdef class Connection(Answering):
             self.buffer.start = self.buffer.end = 0
             return
         self.buffer.end += count
-        if self.state != HEAD:
+        if self.state != HEAD and not self.ended:
             self.deadline = context.now + context.body_ticks
         self.process()
 
@@ -256,7 +255,8 @@ cdef class Connection(Answering):
         cdef bytes target
         if not (head.method == HR_HTTP_POST and head.path.size <= 1):
             path = self.span(head.path.start, head.path.size)
-            status, content_type, body, extra = context.application.page(METHODS[head.method], path)
+            whole = self.span(0, head.head_size) if head.flags & HR_HTTP_AUTHORIZATION else b""
+            status, content_type, body, extra = context.application.page(METHODS[head.method], path, whole)
             slot.extra = extra
             finish(slot, status, body, content_type)
             return ()
@@ -277,10 +277,9 @@ cdef class Connection(Answering):
         if route is None:
             found = context.application.resolve(target)
             if type(found) is tuple:
+                slot.route = context.unknown
                 return found
-            route = found
-            if len(context.routes) < CACHE_MAX:
-                context.routes[target] = route
+            route = context.routes[target] = found
         self.route = route
         slot.route = route
         return None
@@ -357,10 +356,9 @@ cdef class Connection(Answering):
             buffer.compact()
             return 0
         if not self.context.pool.has_room(size):
-            self.context.body_waiters.append(self)
-            self.pause(PAUSED_ROOM)
-            return 0
+            return self.wait_for_room(size)
         larger = self.context.pool.take(size)
+        self.room_since = self.context.now
         larger.end = buffer.end - buffer.start
         memcpy(larger.data, buffer.data + buffer.start, larger.end)
         self.buffer = larger
@@ -428,10 +426,9 @@ cdef class Connection(Answering):
                 # How large it will be is not known: take room for the largest at once (memory that is not
                 # written to costs none), so that no two bodies wait for each other.
                 if not self.context.pool.has_room(self.context.body_size_max):
-                    self.context.body_waiters.append(self)
-                    self.pause(PAUSED_ROOM)
-                    return 0
+                    return self.wait_for_room(self.context.body_size_max)
                 larger = self.context.pool.take(self.context.body_size_max)
+                self.room_since = self.context.now
                 memcpy(larger.data, self.body.data, self.body.end)
                 larger.end = self.body.end
                 self.context.give_buffer(self.body)

@@ -38,18 +38,20 @@ cdef class Context:
     cdef object pending_type
     cdef object executor_factory
     cdef dict routes                # X-Amz-Target bytes -> Route
+    cdef readonly Route unknown     # counts the answers to every X-Amz-Target that has none
     cdef dict hosts                 # Host bytes -> bool, for those seen
     cdef dict content_types         # Content-Type bytes -> bytes to answer with, or False
     cdef readonly set connections
     cdef list body_waiters          # connections that wait for room for their body
     cdef int64_t now                # ticks since the start
     cdef readonly double tick_seconds
-    cdef int64_t idle_ticks, head_ticks, body_ticks, linger_ticks, write_ticks, request_ticks
+    cdef int64_t idle_ticks, head_ticks, body_ticks, linger_ticks, write_ticks, request_ticks, room_ticks
     cdef readonly Py_ssize_t body_size_max, connections_max
     cdef bint closing
     cdef readonly uint64_t accepted, requests, bytes_in, refused, timeouts, continued, turned_away
     cdef Route route_of(self, bytes target)
     cdef void give_buffer(self, Buffer buffer)
+    cdef int relieve(self) except -1
 
 
 cdef class Peer(Outlet):
@@ -71,7 +73,10 @@ cdef class Peer(Outlet):
     cdef Py_ssize_t ready_bytes     # of finished answers that wait for the end of `process`
     cdef size_t scanned
     cdef int64_t deadline           # tick at which the present phase ends
-    cdef int64_t request_deadline   # tick at which the whole request must have come
+    cdef int64_t request_deadline   # tick at which the whole request must have come, or room for it be found
+    cdef int64_t request_left       # ticks left to the request that waits for room
+    cdef int64_t room_since         # tick since when it waits for room, or has it
+    cdef Py_ssize_t room_size       # of the room that it waits for
     # the request whose body is being received
     cdef Slot slot
     cdef Route route
@@ -84,6 +89,9 @@ cdef class Peer(Outlet):
     cdef bint partial(self) noexcept
     cdef int pause(self, int reason) except -1
     cdef int resume(self, int reason) except -1
+    cdef int wait_for_room(self, Py_ssize_t size) except -1
+    cdef int enter(self) except -1
+    cdef int64_t body_duration(self) noexcept
     cdef int release_idle(self) except -1
     cdef bint still_reads(self)
     cdef int give_up(self, int status, str code, str message) except -1

@@ -5,6 +5,11 @@
 Deadlines are ticks of one timer; a tick looks at every connection (20 ns each), so that a request sets a
 number and no timer. Reading pauses for three reasons, which are bits: too many answers are owed, the client
 does not read, no room is left for bodies. It goes on when none is left.
+
+Room is promised for a whole body when it begins to come, so a client that sends one slowly keeps others out.
+A body waits for room as long as a stalled one is waited for (`body`): then it was our fault and the answer is
+503. When one has waited for a sixth of that, each tick ends the holder whose whole body takes longest at the
+rate at which it came so far, if that is longer than anybody may wait. The smallest that wait enter first.
 """
 
 from libc.stdint cimport int64_t
@@ -15,6 +20,7 @@ from headrace.server._commit cimport Committer
 from headrace.server._buffers import SMALL_SIZE
 
 DEF NEVER = 0x7fffffffffffffff
+DEF PATIENCE = 6    # a body waits for room for this part of its time before a slow one has to make it
 
 cdef Py_ssize_t SMALL = SMALL_SIZE
 
@@ -24,7 +30,8 @@ cdef class Context:
 
     application: Python object that decides (see server/router.py): `resolve(target) -> Route | (status,
         code, message)`, `host_allowed(bytes) -> bool`, `origin_allowed(origin, host) -> bool`,
-        `content_type(bytes) -> bytes | None`, `page(method, path) -> (status, content_type, body, extra)`.
+        `content_type(bytes) -> bytes | None`, `page(method, path, head) -> (status, content_type, body,
+        extra)`, with the whole head where it has an Authorization.
     answer_type, pending_type: the classes that services answer with.
     times: seconds by name: idle, head, body (no byte of it came), linger, write (the client does not read),
         request (head to last byte of the body).
@@ -41,6 +48,7 @@ cdef class Context:
         self.executor_factory = executor_factory
         self.writer = AnswerWriter()
         self.routes = {}
+        self.unknown = Route(None, "unknown", "unknown")
         self.hosts = {}
         self.content_types = {}
         self.connections = set()
@@ -55,6 +63,7 @@ cdef class Context:
         self.body_ticks = ticks("body")
         self.linger_ticks = ticks("linger")
         self.write_ticks = ticks("write")
+        self.room_ticks = max(1, self.body_ticks // PATIENCE)
         self.request_ticks = ticks("request")
 
     def tick(self):
@@ -72,6 +81,34 @@ cdef class Context:
         if late is not None:
             for connection in late:
                 connection.expire()
+        if self.body_waiters:
+            self.relieve()
+
+    cdef int relieve(self) except -1:
+        """Where a body has waited long for room, end the one that takes longest; see the module's text."""
+        cdef Peer connection, slowest = None
+        cdef int64_t taken, longest = self.body_ticks, waited = 0
+        self.admit()
+        for connection in self.body_waiters:
+            waited = max(waited, self.now - connection.room_since)
+        if waited < self.room_ticks:
+            return 0
+        for connection in self.connections:
+            taken = connection.body_duration()
+            if taken > longest:
+                slowest, longest = connection, taken
+        if slowest is not None:
+            self.timeouts += 1
+            slowest.give_up(408, "RequestTimeoutException",
+                            "The body came so slowly that there was no room for those of others")
+        return 0
+
+    def admit(self):
+        """Room came free: let those in who now have it."""
+        cdef Peer connection
+        waiters, self.body_waiters = self.body_waiters, []
+        for connection in sorted(waiters, key=wanted):
+            connection.enter()
 
     def begin_stop(self):
         """No further requests: idle connections close now, others after the answers they are owed."""
@@ -91,21 +128,22 @@ cdef class Context:
 
     @property
     def routes_seen(self):
-        """The Route of every X-Amz-Target answered so far, for metrics."""
-        return list(self.routes.values())
+        """The Route of every operation answered so far, and the one for all that are none, for metrics."""
+        return [*self.routes.values(), self.unknown]
 
     cdef Route route_of(self, bytes target):
         """The route of a target, or None where there is none (the application then says why)."""
         return <Route>self.routes.get(target)
 
     cdef void give_buffer(self, Buffer buffer):
-        cdef Peer connection
         self.pool.give(buffer)
-        if self.body_waiters:
-            waiters = self.body_waiters
-            self.body_waiters = []
-            for connection in waiters:
-                self.loop.call_soon(connection.room)
+        if self.body_waiters and buffer.capacity > SMALL:
+            self.loop.call_soon(self.admit)
+
+
+def wanted(Peer connection not None):
+    """The room that a connection waits for."""
+    return connection.room_size
 
 
 cdef class Peer(Outlet):
@@ -157,10 +195,37 @@ cdef class Peer(Outlet):
             self.transport.resume_reading()
         return 0
 
-    def room(self):
-        """Room for bodies may have come free."""
-        if self.state != CLOSED:
-            self.resume(PAUSED_ROOM)
+    cdef int wait_for_room(self, Py_ssize_t size) except -1:
+        """Read no further until there is room for `size` bytes. The time of the request stands still."""
+        cdef Context context = self.context
+        context.pool.waits += 1
+        self.room_size = size
+        self.room_since = context.now
+        self.request_left = self.request_deadline - context.now
+        self.request_deadline = context.now + context.body_ticks
+        context.body_waiters.append(self)
+        return self.pause(PAUSED_ROOM)
+
+    cdef int enter(self) except -1:
+        """Go on reading if there is room now; else wait on."""
+        if self.transport is None or not self.reason_paused & PAUSED_ROOM:
+            return 0
+        if not self.ended:
+            if not self.context.pool.has_room(self.room_size):
+                self.context.body_waiters.append(self)
+                return 0
+            self.request_deadline = self.context.now + self.request_left
+        return self.resume(PAUSED_ROOM)
+
+    cdef int64_t body_duration(self) noexcept:
+        """Ticks that the whole body takes at the rate at which it has come since there was room for it; 0 where
+        it holds none, or has not held it for long enough to tell."""
+        cdef Buffer buffer = self.buffer if self.body is None else self.body
+        cdef int64_t held = self.context.now - self.room_since
+        cdef int64_t size = self.body_left if self.body is None else self.context.body_size_max
+        if buffer is None or buffer.capacity == SMALL or self.ended or held < self.context.room_ticks:
+            return 0
+        return size * held // max(1, buffer.end - buffer.start)
 
     cdef int release_idle(self) except -1:
         """Give back a buffer that holds nothing: the loop asked for it and then found nothing to read."""
@@ -192,6 +257,10 @@ cdef class Peer(Outlet):
                 self.transport.close()  # idle, and nobody is owed anything
             else:
                 self.deadline = NEVER   # the answer is ours to give; flush sets the next limit
+        elif self.reason_paused & PAUSED_ROOM:
+            self.give_up(503, "ServiceUnavailableException",
+                         "The request has failed due to a temporary failure of the server: bodies of other "
+                         "requests take all the room there is")
         else:
             self.give_up(408, "RequestTimeoutException", "The request did not come in time")
 
@@ -206,6 +275,7 @@ cdef class Peer(Outlet):
         self.deadline = self.request_deadline = NEVER
         slot.close = slot.linger = True
         finish_error(slot, status, code, message + "; the connection is closed", slot.content_type)
+        self.drop_buffers()  # what still comes is thrown away, into an empty one
         return self.flush()
 
     def begin_stop(self):

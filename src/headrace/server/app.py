@@ -26,16 +26,16 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from headrace.clock import Clock, SystemClock
-from headrace.config import Config
+from headrace.config import Config, Secret
+from headrace.errors import ConfigurationError
 from headrace.log import Log
 from headrace.server import health
 from headrace.server.listener import Listener, bind_socket, check_exposure, is_loopback
-from headrace.server.router import Router, Service
+from headrace.server.router import METRICS, Router, Service
 from headrace.streams.service import KinesisService
 from headrace.streams.streams import StreamDefaults, Streams
 
 ROOMS: tuple[str, ...] = ("headrace.firehose:join", "headrace.analytics.keeper:join")
-RETENTION_SECONDS = 30.0
 KEEPER_STOP_SECONDS = 15.0
 
 logger = logging.getLogger("headrace.server")
@@ -47,31 +47,6 @@ class Keeper(Protocol):
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
-
-
-class RetentionKeeper:
-    """Has records that are older than their stream keeps dropped, every half minute, in a thread."""
-
-    def __init__(self, streams: Streams) -> None:
-        self._streams = streams
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(RETENTION_SECONDS)
-            try:
-                await asyncio.to_thread(self._streams.apply_retention)
-            except Exception:
-                logger.exception("retention failed; it is tried again in %.0f s", RETENTION_SECONDS)
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
 
 
 class Site:
@@ -92,12 +67,12 @@ class Site:
         self.log = log
         self.config = config or Config()
         self.clock = clock or SystemClock()
+        self.metrics_token = _revealed(self.config.server.metrics_token)
         self.streams = streams or open_streams(log, self.config, self.clock)
         self.services: dict[str, Service] = {}
         self.keepers: list[Keeper] = []
         self.addresses: list[tuple[str, int]] = []  # where it is served just now
         self.add_service(KinesisService.target, KinesisService(self.streams))
-        self.add_keeper(RetentionKeeper(self.streams))
         for row in ROOMS:
             module, _, function = row.partition(":")
             getattr(importlib.import_module(module), function)(self)
@@ -112,6 +87,17 @@ class Site:
         self.keepers.append(keeper)
 
 
+def _revealed(token: Secret | None) -> str | None:
+    if token is None:
+        return None
+    found = token.reveal()
+    if not found:
+        raise ConfigurationError(
+            "metrics_token of [server] is empty", hint="leave it out, or write a long one"
+        )
+    return found
+
+
 def open_streams(log: Log, config: Config, clock: Clock) -> Streams:
     """The streams of a log with the configured account, region and defaults."""
     return Streams(
@@ -123,6 +109,7 @@ def open_streams(log: Log, config: Config, clock: Clock) -> Streams:
             durability=config.store.durability,
             max_bytes=None if config.streams.max_bytes is None else int(config.streams.max_bytes),
             on_full=config.streams.on_full,
+            enforce_limits=config.streams.enforce_limits,
         ),
     )
 
@@ -143,13 +130,14 @@ async def serve(
     server = site.config.server
     pages = {
         b"/-/health": health.health_page(started, lambda: "stopping" if stop.is_set() else "ok"),
-        b"/-/metrics": health.metrics_page,
+        METRICS: health.metrics_page,
     }
     router = Router(
         site.services,
         pages,
         allowed_hosts=server.allowed_hosts,
         beyond_loopback=not is_loopback(bound.getsockname()[0]),
+        metrics_token=site.metrics_token,
     )
     listener = Listener(router, bound, server)
     address = bound.getsockname()[:2]

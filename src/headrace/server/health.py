@@ -20,10 +20,14 @@ LATENCY_BOUNDS = tuple(2.0 ** (i + 1) / 1e6 for i in range(27))
 
 def health_page(started: float, state: Callable[[], str]) -> Callable[[], Page]:
     """The health page: 200 while requests are taken, 503 during the stop."""
+    dropped = telemetry.counter("headrace_records_dropped_total", "Counted by the lanes that drop.")
 
     def page() -> Page:
         now = state()
-        body = {"status": now, "version": __version__, "uptime_s": round(time.monotonic() - started, 3)}
+        body = {
+            "status": now, "version": __version__, "uptime_s": round(time.monotonic() - started, 3),
+            "records_dropped": int(dropped.value()),
+        }  # fmt: skip
         return 200 if now == "ok" else 503, JSON, json.dumps(body).encode(), b"Cache-Control: no-store\r\n"
 
     return page

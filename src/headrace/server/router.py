@@ -2,27 +2,35 @@
 # Copyright The headrace authors
 """Where a request goes: from X-Amz-Target to a service, from a path to a page, and who may ask.
 
-A service is any object with `call(operation: str, body: memoryview) -> Answer | Pending | awaitable`. It may
+A service is any object with `call(operation: str, body: memoryview) -> Answer | Pending | awaitable` that names
+in `operations` what it takes: other names do not reach it, and get no metrics of their own. It may
 name in `blocking` (a set of operations) those that wait for the world: they run in a thread and get bytes.
 The body is valid during the call only. Errors of headrace.errors may be raised instead of answered.
 """
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from headrace.server._answers import Route
 
 Page = tuple[int, bytes, bytes, bytes | None]  # status, content type, body, further header lines
+METRICS = b"/-/metrics"
 JSON = b"application/json"
 JSON_TYPES = (b"application/x-amz-json-1.1", b"application/x-amz-json-1.0", JSON)
+_BEARER = re.compile(rb"\nauthorization:[ \t]*bearer[ \t]+([^\r\n]*?)[ \t]*\r?\n", re.IGNORECASE)
 
 
 class Service(Protocol):
     """What answers the operations of one X-Amz-Target prefix."""
+
+    @property
+    def operations(self) -> Collection[str]: ...
 
     def call(self, operation: str, body: Any) -> Any: ...
 
@@ -35,6 +43,7 @@ class Router:
     allowed_hosts: names beyond loopback under which clients may ask (DNS rebinding is kept out).
     beyond_loopback: the server listens on other addresses, unauthenticated, because it was told to: then
         addresses and names without a dot are taken too, which no attacker can own in the public DNS.
+    metrics_token: what opens the metrics beyond loopback; None: nothing does.
     """
 
     def __init__(
@@ -44,11 +53,13 @@ class Router:
         *,
         allowed_hosts: tuple[str, ...] = (),
         beyond_loopback: bool = False,
+        metrics_token: str | None = None,
     ) -> None:
         self.services = dict(services)
         self.pages = dict(pages)
         self._allowed = frozenset(host.lower().rstrip(".") for host in allowed_hosts)
         self._beyond_loopback = beyond_loopback
+        self._metrics_token = metrics_token
 
     def resolve(self, target: bytes) -> Route | tuple[int, str, str]:
         """The route of an X-Amz-Target, or status, code and message of the refusal."""
@@ -61,6 +72,8 @@ class Router:
             message = f"The X-Amz-Target {text[:256]!r} does not name a service and an operation"
         elif service is None:
             message = f"The service {prefix!r} is not one of this server: {', '.join(sorted(self.services))}"
+        elif operation not in service.operations:
+            message = f"{operation} is not an operation of this version of headrace."
         else:
             blocking = operation in getattr(service, "blocking", ())
             return Route(service.call, prefix, operation, blocking)
@@ -86,8 +99,8 @@ class Router:
         name = content_type.split(b";", 1)[0].strip().lower()
         return name if name in JSON_TYPES else None
 
-    def page(self, method: str, path: bytes) -> Page:
-        """The answer to everything that is not an operation."""
+    def page(self, method: str, path: bytes, head: bytes = b"") -> Page:
+        """The answer to everything that is not an operation. head: all of it, where it has an Authorization."""
         page = self.pages.get(path)
         if page is None:
             if path == b"/":
@@ -101,7 +114,22 @@ class Router:
             return _error(
                 405, "MethodNotAllowedException", "This page is read by GET", b"Allow: GET, HEAD\r\n"
             )
+        if path == METRICS and not self._metrics_allowed(head):
+            return _error(
+                403,
+                "AccessDeniedException",
+                "Beyond loopback the metrics are for those who send Authorization: Bearer TOKEN, with the "
+                "metrics_token of [server]",
+            )
         return page()
+
+    def _metrics_allowed(self, head: bytes) -> bool:
+        if not self._beyond_loopback:
+            return True
+        found = _BEARER.search(head)
+        if found is None or self._metrics_token is None:
+            return False
+        return hmac.compare_digest(found[1], self._metrics_token.encode())
 
 
 def _host_name(host: str) -> str:

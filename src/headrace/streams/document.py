@@ -58,6 +58,7 @@ class Dropped(msgspec.Struct):
 encode = msgspec.json.Encoder().encode
 _decode_stream = msgspec.json.Decoder(StreamDocument).decode
 _decode_change = msgspec.json.Decoder(Change).decode
+_decode_row = msgspec.json.Decoder(Row).decode
 _decode_dropped = msgspec.json.Decoder(Dropped).decode
 
 
@@ -76,6 +77,13 @@ def decode_change(name: str, value: bytes) -> Change:
         return _decode_change(value)
     except msgspec.DecodeError as error:
         raise Corrupt(f"The catalogue's reshard of stream {name} does not parse: {error}") from None
+
+
+def decode_row(name: str, value: bytes) -> Row:
+    try:
+        return _decode_row(value)
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"A lane's OPEN frame of stream {name} does not parse: {error}") from None
 
 
 def decode_dropped(value: bytes) -> Dropped:

@@ -12,7 +12,8 @@ bounds of each shard of that lane that is being read, and one read for each shar
 
 from __future__ import annotations
 
-import threading
+import contextlib
+import queue
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
@@ -225,11 +226,13 @@ class StreamReader:
         if len(lanes) == 1 and writer:
             lanes[0].wait(self._seen[0], timeout)
         elif writer:
-            called = threading.Event()
-            unsubscribe = [lane.on_visible(called.set) for lane in lanes]
+            # No Event: who puts calls this under the lane's lock, and a Ctrl-C within `set` would leave its own taken.
+            called: queue.SimpleQueue[None] = queue.SimpleQueue()
+            unsubscribe = [lane.on_visible(lambda: called.put(None)) for lane in lanes]
             try:
                 if not self._news():
-                    called.wait(timeout)
+                    with contextlib.suppress(queue.Empty):
+                        called.get(timeout=timeout)
             finally:
                 for stop in unsubscribe:
                     stop()

@@ -36,6 +36,7 @@ class KinesisService:
     """
 
     target = "Kinesis_20131202"
+    operations = frozenset(OPERATIONS)
 
     # These wait for the catalogue and, where they change shards, for lanes: a server runs them in a thread.
     blocking = frozenset(

@@ -14,6 +14,7 @@ A change is planned first (`Plan`, pure) and applied when the log holds it (`top
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -65,6 +66,11 @@ class Change(msgspec.Struct, array_like=True, frozen=True):
     first: int  # number of the first opened shard
     opened: list[Row]
     closed: list[tuple[int, int]]
+
+    def not_before(self, now_ms: int) -> Change:
+        """The same, carried out at `now_ms`: what took records until then closed no earlier."""
+        closed = [(number, max(at, now_ms) if number < self.first else at) for number, at in self.closed]
+        return Change(self.first, self.opened, closed)
 
 
 def shard_id(number: int) -> str:
@@ -120,6 +126,14 @@ class ShardTable:
         numbers = [number for number in range(self.count) if number not in self.closed]
         return sorted((self.shard(number) for number in numbers), key=lambda shard: shard.start)
 
+    def covers_all(self) -> bool:
+        """Whether the open shards partition the hash keys, as they always should."""
+        shards = self.open()
+        ends = [-1, *(shard.end for shard in shards)]
+        return ends[-1] == HASH_KEY_MAX and all(
+            s.start == end + 1 for s, end in zip(shards, ends, strict=False)
+        )
+
     def children(self, number: int) -> list[int]:
         """The shards that followed this one."""
         if self._children is None:
@@ -130,6 +144,36 @@ class ShardTable:
                         index.setdefault(parent, []).append(child)
             self._children = index
         return self._children.get(number, [])
+
+    def open_at(self, at_ms: int) -> Callable[[int], bool]:
+        """Whether a shard is one of those that partitioned the hash keys at a time, as a function of its number.
+
+        A shard is open from the close of its last parent, not from `created_s`, which lies ahead of it, until it
+        closed, inclusive: what arrived in that very millisecond is in it. One that a reshard made and closed again
+        was never open. Where only one of two parents has ended, it stands in for the child until the other has.
+        Cost: one look at each closed shard.
+        """
+        ended: set[int] = set()
+        for number, closed_ms in sorted(self.closed.items()):  # parents before their children
+            parents = self._parents(number)
+            short_lived = bool(parents) and closed_ms == self.rows[number - self.even].created_s * 1000
+            if ended.issuperset(parents) and (short_lived or closed_ms < at_ms):
+                ended.add(number)
+
+        def entered(number: int) -> bool:
+            return ended.issuperset(self._parents(number))
+
+        def is_open(number: int) -> bool:
+            left = number in ended and all(entered(child) for child in self.children(number))
+            return entered(number) and not left
+
+        return is_open
+
+    def _parents(self, number: int) -> list[int]:
+        if number < self.even:
+            return []
+        row = self.rows[number - self.even]
+        return [parent for parent in (row.parent, row.adjacent) if parent != NO_SHARD]
 
     def after(self, change: Change) -> ShardTable:
         """The table with a planned change carried out; this one stays as it is, for those who read it now.
@@ -145,7 +189,9 @@ class Plan:
     """A change in the making: splits and merges upon a table that itself stays as it is.
 
     Children are created in the second after their parent closes. A child that is split or merged again
-    within the same plan closes at its creation, so that its own children come one second later still.
+    within the same plan closes at its creation, so that its own children come one second later still. One that
+    took records and is closed before its creation, as the clock has it, closes a millisecond after: that is how
+    `open_at` tells them apart.
     """
 
     def __init__(self, table: ShardTable, now_ms: int) -> None:
@@ -221,7 +267,8 @@ class Plan:
 
     def _close(self, shard: Shard) -> int:
         """Close a shard; return when its children are created (epoch seconds)."""
-        closed_ms = max(self._now_ms, shard.created_s * 1000)
+        took_records = shard.number < self._table.count and shard.parent != NO_SHARD
+        closed_ms = max(self._now_ms, shard.created_s * 1000 + took_records)
         self._closed[shard.number] = closed_ms
         return closed_ms // 1000 + 1
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from headrace.log import Lane
     from headrace.streams.streams import Streams
 
+HORIZON_MS = 1000  # for how long the record that retention has come to is not looked for again
 
 _APPENDED = telemetry.counter("headrace_records_appended_total", "Records that streams took in.")
 _REFUSED = telemetry.counter("headrace_records_refused_total", "Records that a full or failed lane refused.")
@@ -58,6 +59,7 @@ class Stream:
         "_turn",
         "deleted",
         "document",
+        "horizons",
         "lock",
         "name",
         "record_size_max",
@@ -83,6 +85,7 @@ class Stream:
         self._router: Router | None = None
         self._lanes: list[Lane] | None = None
         self._framed: dict[int, int] = {}
+        self.horizons: dict[int, tuple[int, int]] = {}
         self._turn = 0
 
     def __repr__(self) -> str:
@@ -115,12 +118,14 @@ class Stream:
 
     @property
     def lanes(self) -> list[Lane]:
+        """First asked for without `lock`: the writer then opens their files and may change the table."""
         if self._lanes is None:
             lanes = [self.streams.log.lane(number, self.durability) for number in self.document.lanes]
             if self.streams.log.writer:
                 share = None if self.document.max_bytes is None else self.document.max_bytes // len(lanes)
                 for lane in lanes:
-                    lane.set_limit(share, self.document.on_full)
+                    lane.set_limit(share, self.document.on_full, lanes)
+                topology.catch_up(self, lanes)
             self._lanes = lanes
         return self._lanes
 
@@ -135,6 +140,23 @@ class Stream:
 
     def lane_of(self, shard: int) -> Lane:
         return self.lanes[self.table.shard(shard).lane]
+
+    def horizon(self, shard: Shard) -> int:
+        """The first running index of a shard whose record is not older than the retention period.
+
+        What is older may still be in the log, which drops whole segments. Exact to HORIZON_MS of the clock; cost:
+        a look into a dict, and once in HORIZON_MS a look into the index of the oldest segment, for streams older
+        than their retention period.
+        """
+        now_ms = self._clock.now_ms()
+        floor_ms = now_ms - self.document.retention_hours * 3_600_000
+        if floor_ms <= self.document.created_ms:
+            return 0
+        looked_ms, index = self.horizons.get(shard.number, (-HORIZON_MS, 0))
+        if abs(now_ms - looked_ms) >= HORIZON_MS:
+            index = self.lanes[shard.lane].index_at_time(shard.number, floor_ms)
+            self.horizons[shard.number] = now_ms, index
+        return index
 
     # --- records in ---
 
@@ -157,11 +179,11 @@ class Stream:
 
         Cost: routing and framing, and about 0.5 µs.
         """
+        lanes = self._lanes or self.lanes
         with self.lock:
             if self.deleted:
                 raise self.not_found()
             router = self._router or self.router
-            lanes = self._lanes or self.lanes
             router.route(entries)
             tickets, failures, refused = append_lanes(entries, router, lanes, self._clock, self._framed)
             self.records_in += entries.count - refused
@@ -217,13 +239,13 @@ class Stream:
     # --- the catalogue ---
 
     def update(self, **members: Any) -> None:
-        """Change members of the document, in the catalogue first."""
+        """Change members of the document, in the catalogue first, where the change then survives the power."""
         with self.streams.control:
             changed = msgspec.structs.replace(self.document, **members)
-            durable = self.durability == "disk"
             catalogue = self.streams.log.catalogue
-            catalogue.put(documents.STREAM, self.name, documents.encode(changed), durable=durable)
+            catalogue.put(documents.STREAM, self.name, documents.encode(changed), durable=True)
             self.document = changed
+            self.horizons.clear()
 
     def take_table(self, table: ShardTable) -> None:
         """Make a table that a reshard led to the stream's, in the catalogue first."""

@@ -10,17 +10,19 @@ made, changed or deleted.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 
 from headrace import limits
 from headrace.clock import Clock, SystemClock
-from headrace.errors import AlreadyExists, InvalidArgument, LimitExceeded, NotFound
+from headrace.config import check_choice, check_count
+from headrace.errors import AlreadyExists, Error, InvalidArgument, LimitExceeded, NotFound, StorageError
 from headrace.streams import document as documents
 from headrace.streams import topology
 from headrace.streams.document import AUTO, ON_DEMAND, PROVISIONED, USER_PARTITION_KEY, StreamDocument
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 Durability = Literal["process", "disk"]
 OnFull = Literal["throttle", "drop_oldest"]
+RETENTION_MS = 30_000  # between two looks at what is too old
+
+logger = logging.getLogger("headrace.streams")
 
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _INTERNAL_NAME = re.compile(r"\$[a-zA-Z0-9_.$:-]{1,255}")
@@ -47,6 +52,12 @@ class StreamDefaults(msgspec.Struct, frozen=True):
     on_demand_shards: int = 4
     cores: int = os.cpu_count() or 1
     enforce_limits: bool = False  # the real service's limits on how often a stream is scaled
+
+    def __post_init__(self) -> None:
+        check_choice("durability", self.durability, get_args(Durability))
+        check_choice("on_full", self.on_full, get_args(OnFull))
+        if self.max_bytes is not None:
+            check_count("max_bytes of a stream", self.max_bytes, limits.stream_size_least)
 
 
 class Streams:
@@ -70,7 +81,10 @@ class Streams:
         self.control = threading.RLock()  # one change of the catalogue at a time
         self._streams: dict[str, Stream] = {}
         self._sealer: Sealer | None = None
+        self._kept_ms = self.clock.now_ms()
         self._load()
+        if log.writer:
+            log.maintenance.add("retention", self._keep)
 
     @property
     def sealer(self) -> Sealer:
@@ -150,37 +164,36 @@ class Streams:
         tags: dict[str, str] | None = None,
         distribution: str = USER_PARTITION_KEY,
     ) -> Stream:
-        """Make a stream; it is ACTIVE at once and durable in the catalogue when this returns.
+        """Make a stream; it is ACTIVE at once. When this returns it survives the loss of power, whatever its
+        records survive: no file of its lanes may outlive what the catalogue says of them.
 
         A `disk` stream has one lane, so that one sync covers a request; a `process` stream has as many as
         shards, cores and 8 allow. Raises AlreadyExists, InvalidArgument or LimitExceeded.
         """
         self._check_name(name, internal)
-        if not 1 <= shards <= limits.shards_max:
-            raise LimitExceeded(self._shard_limit_text(0, shards))
-        if not 1 <= retention_hours <= limits.retention_hours_max:
-            raise InvalidArgument(
-                f"retention is {retention_hours} hours; allowed are 1 to {limits.retention_hours_max}"
-            )
-        if not 1 <= record_size_max <= limits.record_size_max:
-            raise InvalidArgument(
-                f"record_size_max is {record_size_max} bytes; allowed are 1 to {limits.record_size_max}"
-            )
-        if max_bytes is not None and max_bytes < limits.MIB:
-            raise InvalidArgument(f"max_bytes is {max_bytes}; a stream needs at least {limits.MIB}")
+        shards = check_count("shards", shards, 1)
+        if shards > limits.shards_max:
+            raise LimitExceeded(self.shard_limit_text(0, shards))
+        retention_hours = check_count("retention_hours", retention_hours, 1, limits.retention_hours_max)
+        record_size_max = check_count("record_size_max", record_size_max, 1, limits.record_size_max)
+        if max_bytes is not None:
+            max_bytes = check_count("max_bytes of a stream", max_bytes, limits.stream_size_least)
+        if durability is not None:
+            check_choice("durability", durability, get_args(Durability))
+        if on_full is not None:
+            check_choice("on_full", on_full, get_args(OnFull))
         if distribution == AUTO and mode != ON_DEMAND:
             raise InvalidArgument("The AUTO record distribution strategy needs a stream in ON_DEMAND mode.")
-        durability = durability or self.defaults.durability
         document = StreamDocument(
             id=int.from_bytes(os.urandom(8), "big") >> 1,
             created_ms=self.clock.now_ms(),
-            durability=durability,
+            durability=self.defaults.durability if durability is None else durability,
             lanes=[],
             even=shards,
             mode=mode,
             retention_hours=retention_hours,
-            max_bytes=max_bytes if max_bytes is not None else self.defaults.max_bytes,
-            on_full=on_full or self.defaults.on_full,
+            max_bytes=self.defaults.max_bytes if max_bytes is None else max_bytes,
+            on_full=self.defaults.on_full if on_full is None else on_full,
             record_size_max=record_size_max,
             internal=internal,
             distribution=distribution,
@@ -194,8 +207,8 @@ class Streams:
     def _make(self, name: str, document: StreamDocument) -> Stream:
         count = 1 if document.durability == "disk" else self._lane_count(document.even)
         catalogue = self.log.catalogue
-        with catalogue.transaction(durable=document.durability == "disk"):
-            document.lanes = [catalogue.add_lane(document.durability) for _ in range(count)]
+        with catalogue.transaction(durable=True):
+            document.lanes = [self.log.add_lane(document.durability) for _ in range(count)]
             catalogue.put(documents.STREAM, name, documents.encode(document))
         stream = self._streams[name] = Stream(self, name, document)
         return stream
@@ -204,12 +217,13 @@ class Streams:
         return min(shards, self.defaults.cores, limits.lanes_max)
 
     def delete(self, name: str) -> None:
-        """Delete a stream and its records. Raises NotFound."""
+        """Delete a stream and its records. It stays deleted when this returns, also after a loss of power.
+        Raises NotFound; StorageError where files could not be removed, which the next opening tries again."""
         with self.control:
             stream = self.stream(name)
             key = f"{stream.document.id:016x}"
             catalogue = self.log.catalogue
-            with catalogue.transaction():
+            with catalogue.transaction(durable=True):
                 catalogue.put(
                     documents.DROPPED, key, documents.encode(documents.Dropped(stream.document.lanes))
                 )
@@ -226,12 +240,13 @@ class Streams:
         self.log.catalogue.delete(documents.DROPPED, key)
 
     def _check_name(self, name: str, internal: bool) -> None:
-        if not (_INTERNAL_NAME if internal else _NAME).fullmatch(name):
+        if not isinstance(name, str) or not (_INTERNAL_NAME if internal else _NAME).fullmatch(name):
             raise InvalidArgument(
                 f"{name!r} is not a stream name: 1 to 128 letters, digits, _, . and - are allowed"
             )
 
-    def _shard_limit_text(self, present: int, wanted: int) -> str:
+    def shard_limit_text(self, present: int, wanted: int) -> str:
+        """What is said of a change that would open too many shards."""
         return (
             f"This request would exceed the shard limit for the account {self.account} in {self.region}. "
             f"Current shard count for the stream: {present}. Limit: {limits.shards_max}. "
@@ -240,19 +255,35 @@ class Streams:
 
     # --- keeping ---
 
+    def _keep(self) -> None:
+        """Apply retention every half minute of the clock; the log's maintenance asks once a second."""
+        now_ms = self.clock.now_ms()
+        if abs(now_ms - self._kept_ms) >= RETENTION_MS:
+            self._kept_ms = now_ms
+            self.apply_retention()
+
     def apply_retention(self) -> None:
-        """Let the log drop what is older than each stream keeps. Called periodically.
+        """Let the log drop what is older than each stream keeps. Where the log runs in the background it sees to
+        this by itself.
 
         Sizes need no call: a lane keeps within its limit as it takes records. A stream without files costs
-        one look for its directory.
+        one look for its directory. What stops one stream is logged, and the others go on.
         """
         now_ms = self.clock.now_ms()
         for stream in list(self._streams.values()):
-            document = stream.document
-            floor_ms = now_ms - document.retention_hours * 3_600_000
-            if any(self.log.lane_directory(number).exists() for number in document.lanes):
-                for lane in stream.lanes:
-                    lane.drop_before(floor_ms)
+            if self.log.closed:
+                return
+            floor_ms = now_ms - stream.document.retention_hours * 3_600_000
+            try:
+                self._drop_before(stream, floor_ms)
+            except (OSError, Error) as problem:
+                if not (stream.deleted or self.log.closed):
+                    logger.warning("retention of stream %s: %s", stream.name, problem)
+
+    def _drop_before(self, stream: Stream, floor_ms: int) -> None:
+        if any(self.log.lane_directory(number).exists() for number in stream.document.lanes):
+            for lane in stream.lanes:
+                lane.drop_before(floor_ms)
 
     # --- the catalogue ---
 
@@ -263,13 +294,19 @@ class Streams:
         if not self.log.writer:
             return
         for key, value in catalogue.items(documents.DROPPED):
-            self._drop(key, documents.decode_dropped(value).lanes)
+            try:
+                self._drop(key, documents.decode_dropped(value).lanes)
+            except StorageError as problem:
+                self.log.note(f"a deleted stream is not all gone: {problem.message}")
         for name, intent in catalogue.items(documents.INTENT):
             stream = self._streams.get(name)
             if stream is None:
                 catalogue.delete(documents.INTENT, name)
-            else:
+                continue
+            try:
                 topology.resume(stream, intent)
+            except Error as problem:  # of one stream; the next opening tries again
+                self.log.note(f"stream {name}: its reshard could not be finished: {problem.message}")
 
     def _reload(self) -> None:
         items = dict(self.log.catalogue.items(documents.STREAM))

@@ -219,6 +219,40 @@ def test_filters_take_what_was_open_when(resharded):
     assert filtered(resharded, "FROM_TIMESTAMP", Timestamp=1) == [0, 1, 2, 3, 4]
 
 
+def test_shards_at_any_time_cover_every_hash_key(kinesis):
+    kinesis("CreateStream", StreamName="a", ShardCount=4)
+    created_ms = kinesis.clock.now_ms()
+    for step_ms, operation, members in (
+        (1_300, "UpdateShardCount", {"TargetShardCount": 3, "ScalingType": "UNIFORM_SCALING"}),
+        (200, "UpdateShardCount", {"TargetShardCount": 5, "ScalingType": "UNIFORM_SCALING"}),
+        (10_000, "MergeShards", {}),
+        (400, "UpdateShardCount", {"TargetShardCount": 8, "ScalingType": "UNIFORM_SCALING"}),
+    ):
+        kinesis.clock.advance(step_ms)
+        if operation == "MergeShards":
+            first, second = sorted(
+                (
+                    s
+                    for s in described(kinesis)["Shards"]
+                    if "EndingSequenceNumber" not in s["SequenceNumberRange"]
+                ),
+                key=lambda shard: int(shard["HashKeyRange"]["StartingHashKey"]),
+            )[:2]
+            members = {"ShardToMerge": first["ShardId"], "AdjacentShardToMerge": second["ShardId"]}
+        kinesis(operation, StreamName="a", **members)
+    kinesis.clock.advance(5_000)
+    for at_ms in range(created_ms, kinesis.clock.now_ms(), 50):
+        shards = kinesis(
+            "ListShards", StreamName="a", ShardFilter={"Type": "AT_TIMESTAMP", "Timestamp": at_ms / 1000}
+        )["Shards"]
+        ranges = sorted(
+            (int(s["HashKeyRange"]["StartingHashKey"]), int(s["HashKeyRange"]["EndingHashKey"]))
+            for s in shards
+        )
+        assert ranges[0][0] == 0 and ranges[-1][1] == (1 << 128) - 1
+        assert [start for start, _ in ranges[1:]] == [end + 1 for _, end in ranges[:-1]], at_ms
+
+
 def test_a_filter_goes_on_over_pages(resharded):
     answer = resharded("ListShards", StreamName="a", MaxResults=1, ShardFilter={"Type": "AT_LATEST"})
     assert ids(answer["Shards"]) == [1]

@@ -7,6 +7,7 @@ from base64 import b64decode
 import pytest
 
 from headrace.core._wire import sequence_number
+from headrace.log.control import DIRTY, ControlFile
 
 ACCOUNT = "000000000000"
 NOW_S = 1_700_000_000.25
@@ -306,3 +307,43 @@ def test_reading_starts_at_the_first_kept_record(filled):
     assert filled.read("a") == ["new"]
     assert filled.refused("GetRecords", ShardIterator=old)[0] == "ExpiredIteratorException"
     assert filled.read("a", kind="AT_SEQUENCE_NUMBER", StartingSequenceNumber=filled.numbers[0]) == ["new"]
+
+
+def test_what_is_older_than_the_retention_period_cannot_be_read_though_the_log_still_has_it(kinesis):
+    hour = 3_600_000
+    kinesis("CreateStream", StreamName="a", ShardCount=1)
+    for number in range(30):
+        kinesis.put("a", f"hour {number}")
+        kinesis.clock.advance(hour)
+    kept = [f"hour {number}" for number in range(6, 30)]
+    old = kinesis.iterator("a", kind="AT_TIMESTAMP", Timestamp=kinesis.clock.now_ms() / 1000 - 29 * 3600)
+    first = kinesis.put("a", "now")[0]["SequenceNumber"]
+    assert kinesis.read("a") == [*kept, "now"]
+    answer = kinesis("GetRecords", ShardIterator=old)
+    assert [b64decode(record["Data"]).decode() for record in answer["Records"]] == [*kept, "now"]
+    assert kinesis.read("a", kind="AT_SEQUENCE_NUMBER", StartingSequenceNumber=first) == ["now"]
+    # An iterator made while its record was there moves on to the first that still is.
+    kinesis("IncreaseStreamRetentionPeriod", StreamName="a", RetentionPeriodHours=48)
+    long_ago = kinesis.iterator("a")
+    kinesis("DecreaseStreamRetentionPeriod", StreamName="a", RetentionPeriodHours=24)
+    answer = kinesis("GetRecords", ShardIterator=long_ago)
+    assert b64decode(answer["Records"][0]["Data"]) == b"hour 6"
+    kinesis.clock.advance(100 * hour)
+    answer = kinesis("GetRecords", ShardIterator=kinesis.iterator("a"))
+    assert answer["Records"] == []
+    assert answer["MillisBehindLatest"] == 0
+
+
+def test_there_is_no_lag_where_only_the_numbers_moved_ahead(filled):
+    filled.close()
+    control = ControlFile(filled.directory / "control", writer=True, boot_id=bytes(16))
+    control.mark(DIRTY, pid=0)  # as if the power had gone and taken nothing
+    control.close()
+    filled.open()
+    answer = got(filled, filled.iterator("a"), Limit=9)
+    assert answer["MillisBehindLatest"] == 2_000
+    answer = got(filled, answer["NextShardIterator"], Limit=9)
+    assert (answer["Records"], answer["MillisBehindLatest"]) == (["9"], 0)
+    filled.put("a", "10", "11")
+    assert got(filled, answer["NextShardIterator"])["Records"] == ["10", "11"]
+    assert got(filled, filled.iterator("a"), Limit=10)["MillisBehindLatest"] == 1_000

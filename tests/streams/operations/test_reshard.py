@@ -2,6 +2,9 @@
 # Copyright The headrace authors
 """Goal: SplitShard, MergeShards and UpdateShardCount as a client sees them, every refusal included."""
 
+import json
+from base64 import b64encode
+
 import pytest
 
 ACCOUNT = "000000000000"
@@ -198,3 +201,34 @@ def test_a_reshard_survives_a_restart_and_records_stay_where_they_are(three):
     assert three("ListShards", StreamName="a") == before
     assert [text for shard in range(3) for text in three.read("a", shard)] == ["before"]
     three.put("a", "after", key="k")
+
+
+@pytest.mark.parametrize("durability", ["process", "disk"])
+def test_a_full_stream_is_resharded_all_the_same(make_store, durability):
+    """Shards are how an operator helps a full stream: the few bytes that say so are taken beyond its limit."""
+    store = make_store(max_bytes=1 << 20, durability=durability, cores=1)
+    store("CreateStream", StreamName="a", ShardCount=2)
+    record = {"StreamName": "a", "Data": b64encode(bytes(60_000)).decode(), "PartitionKey": "k"}
+    full = 0
+    while store.raw("PutRecord", json.dumps(record).encode())[0] == 200:
+        full += 1
+    assert 0 < full < 20
+    store("SplitShard", **split("shardId-000000000001", 1 << 127 | 5))
+    store("MergeShards", **merge("0", "2"))
+    store("UpdateShardCount", **scale(4))
+    assert store.refused("PutRecord", **record)[0] == "ProvisionedThroughputExceededException"
+    shards = ranges(store)
+    for _ in range(2):
+        assert len(shards) == 4 and ranges(store) == shards
+        assert sum(read_all(store, shard) for shard in (0, 1)) == full
+        store.reopen()
+
+
+def read_all(store, shard):
+    """How many records a closed shard holds."""
+    count, iterator = 0, store.iterator("a", shard)
+    while iterator is not None:
+        answer = store("GetRecords", ShardIterator=iterator)
+        count += len(answer["Records"])
+        iterator = answer.get("NextShardIterator")
+    return count

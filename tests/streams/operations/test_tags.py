@@ -70,6 +70,23 @@ def test_characters_that_tags_may_not_have(stream):
         )
 
 
+def test_keys_that_are_reserved_for_the_service_cannot_be_added(stream):
+    for key in ("aws:a", "AWS:", "Aws:cloudformation:stack-name"):
+        for name, operation, members in (
+            ("a", "AddTagsToStream", {"StreamName": "a"}),
+            ("a", "TagResource", {"ResourceARN": ARN}),
+            ("b", "CreateStream", {"StreamName": "b", "ShardCount": 1}),
+        ):
+            assert stream.refused(operation, Tags={"k": "", key: "v"}, **members) == (
+                "InvalidArgumentException",
+                f"Failed to add tags to stream {name} under account {ACCOUNT} because some tag keys start with aws:, "
+                "which is reserved for system use.",
+            )
+    assert tags(stream) == {} and stream("ListStreams")["StreamNames"] == ["a"]
+    stream("AddTagsToStream", StreamName="a", Tags={"aws": "aws:v", "x-aws:": ""})
+    assert stream("RemoveTagsFromStream", StreamName="a", TagKeys=["aws:a"]) is None
+
+
 def test_shapes_are_held_to(stream):
     for operation, members, place in (
         ("AddTagsToStream", {}, "Value null at 'tags'"),

@@ -212,20 +212,14 @@ def _filter(stream: Stream, page: ShardPage) -> Callable[[Shard], bool]:
     match page.filter_type:
         case "AT_LATEST":
             return lambda shard: shard.open
-        case "AT_TRIM_HORIZON":
-            return lambda shard: _open_at(shard, horizon_ms)
-        case "AT_TIMESTAMP":
-            at_ms = max(page.filter_ms or 0, horizon_ms)
-            return lambda shard: _open_at(shard, at_ms)
+        case "AT_TRIM_HORIZON" | "AT_TIMESTAMP":
+            open_at = stream.table.open_at(max(page.filter_ms or 0, horizon_ms))
+            return lambda shard: open_at(shard.number)
         case "FROM_TIMESTAMP":
             from_ms = max(page.filter_ms or 0, horizon_ms)
             return lambda shard: shard.closed_ms is None or shard.closed_ms >= from_ms
         case _:  # none, AFTER_SHARD_ID, FROM_TRIM_HORIZON: all that is kept
             return lambda shard: True
-
-
-def _open_at(shard: Shard, at_ms: int) -> bool:
-    return shard.created_s * 1000 <= at_ms and (shard.closed_ms is None or shard.closed_ms >= at_ms)
 
 
 def _kept(stream: Stream, after: int, now_ms: int) -> Iterator[Shard]:

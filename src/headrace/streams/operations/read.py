@@ -88,10 +88,11 @@ def _start(streams: Streams, stream: Stream, shard: Shard, request: Request) -> 
         )
     lane = stream.lanes[shard.lane]
     if kind == "AT_TIMESTAMP":
-        return int(lane.index_at_time(shard.number, _moment(streams, request)))
+        at = lane.index_at_time(shard.number, _moment(streams, request))
+        return int(max(at, stream.horizon(shard)))
     first, end = lane.bounds(shard.number)
     if kind == "TRIM_HORIZON":
-        return first
+        return int(max(first, stream.horizon(shard)))
     if kind == "LATEST":
         return end
     index = _index_of(streams, stream, shard, numbered or "")
@@ -166,13 +167,13 @@ def get_records(streams: Streams, request: Request) -> Answer:
     # `shard` was taken before the bounds: if it was closed then, they are final.
     first, end = lane.bounds(shard.number)
     limit = request.get("Limit", limits.get_records_count_max)
-    index = max(position.index, first)
+    index = max(position.index, first, stream.horizon(shard))
     answer = RecordsAnswer(shard.number, shard.created_s)
     lane.read_into(answer, shard.number, index, max_records=limit, max_bytes=limits.get_records_size_max)
     behind_ms = 0
     if answer.count:
         index = answer.last_index + 1
-        if index < end:
+        if index < end and not lane.reached(shard.number, index, end):
             behind_ms = max(now_ms - answer.last_arrival_ms, 1)
     # An empty answer before the end: numbers moved on after a crash and nothing is kept in between.
     over = not shard.open and (index >= end or not answer.count)

@@ -14,6 +14,7 @@ from headrace.streams.stream import Stream
 from headrace.streams.streams import Streams
 
 _PUNCTUATION = frozenset("_./=+-@:")
+_RESERVED = "aws:"  # in any case; removing such a key is no harm
 
 
 def add_tags_to_stream(streams: Streams, request: Request) -> None:
@@ -46,7 +47,8 @@ def list_tags_for_resource(streams: Streams, request: Request) -> dict[str, Any]
 
 
 def check(streams: Streams, stream_name: str, verb: str, keys: Iterable[str], values: Iterable[str]) -> None:
-    """Raise InvalidArgument for characters that tags may not have."""
+    """Raise InvalidArgument for characters that tags may not have, and for keys that are not for users to add."""
+    keys = list(keys)
     texts = [*keys, *values]
     if not all(_allowed(character) or character == "%" for text in texts for character in text):
         raise InvalidArgument(
@@ -59,6 +61,11 @@ def check(streams: Streams, stream_name: str, verb: str, keys: Iterable[str], va
             f"Failed to {verb} tags {place} stream {stream_name} under account {streams.account} because "
             "some tags contained illegal characters. The allowed characters are "
             "Unicode letters, white-spaces, '_',',','/','=','+','-','@',':'."
+        )
+    if verb == "add" and any(key.lower().startswith(_RESERVED) for key in keys):
+        raise InvalidArgument(
+            f"Failed to add tags to stream {stream_name} under account {streams.account} because some tag keys "
+            f"start with {_RESERVED}, which is reserved for system use."
         )
 
 
