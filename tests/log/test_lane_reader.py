@@ -318,3 +318,19 @@ def test_nothing_is_seen_behind_a_hole_that_a_loss_of_power_left(tmp_path, monke
     log = Log.open(directory, background=False)
     assert read_shard(log.lane(lane.id), 0) == seen
     log.close()
+
+
+def test_a_file_below_the_floor_is_not_there_for_readers(log, reader, durability):
+    """As one that a compression leaves which ended after its segment was dropped, until somebody removes it."""
+    lane = log.create_lane(durability)
+    fill(lane, log.clock, 60)
+    log.maintenance.run_once()
+    dropped = next(path for path in sorted(lane.directory.iterdir()) if path.suffix == ".cold")
+    left = dropped.read_bytes()
+    assert lane.drop_before_indexes({0: 25, 1: 25}) > 1
+    first, end = lane.bounds(0)
+    assert first > 10 and not dropped.exists()
+    dropped.write_bytes(left)
+    other = reader.lane(lane.id)
+    assert other.bounds(0) == (first, end)
+    assert read_shard(other, 0) == read_shard(lane, 0)

@@ -163,7 +163,8 @@ class LaneReader:
         known = {
             segment.path: segment for segment in [*self._segments, *([self._active] if self._active else [])]
         }
-        bases = sorted(found)
+        floor = self._floor_on_disk() if found else 0
+        bases = [base for base in sorted(found) if base >= floor]
         unborn = len(bases) > 0 and found[bases[-1]] == RAW and bases[-1] >= visible
         if unborn:
             bases.pop()
@@ -181,6 +182,15 @@ class LaneReader:
         self._segments = segments
         self._active = active  # type: ignore[assignment]
         return not unborn
+
+    def _floor_on_disk(self) -> int:
+        """Lane offset before which everything was dropped, as the manifest has it. Asked for after the names: a
+        compression that ended after its segment was dropped leaves a file there for a moment."""
+        try:
+            manifest = read_manifest(self._log.disk, self.directory)
+        except Corrupt:  # headrace verify names it; what there is can be read all the same
+            return 0
+        return manifest.floor if manifest is not None else 0
 
     def _open_segment(self, path: Path) -> Segment:
         disk = self._log.disk
