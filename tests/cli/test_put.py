@@ -305,6 +305,9 @@ class Counting(Sender):
         self.sizes.append(len(batch))
         self.put += len(batch)
 
+    def close(self):
+        pass
+
 
 @pytest.mark.parametrize(("rate", "most"), [(None, 500), (1e6, 500), (50, 5), (3, 1)])
 def test_a_rate_is_kept_within_a_tenth_of_a_second_too(tmp_path, monkeypatch, rate, most):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from headrace.cli.target import open_store, open_stream
@@ -27,7 +28,7 @@ WRONG = {"ValidationException", "InvalidArgumentException", "SerializationExcept
 Record = tuple[str | None, bytes]  # key, data
 
 
-class Sender:
+class Sender(ABC):
     """Where batches go.
 
     Attributes:
@@ -42,11 +43,13 @@ class Sender:
         self.keyless = 0
         self.reason = ""
 
+    @abstractmethod
     def send(self, batch: list[Record]) -> None:
-        raise NotImplementedError
+        """Put a batch; records that fail for good are counted. Raises what ends the whole: NotFound, Unreachable."""
 
+    @abstractmethod
     def close(self) -> None:
-        raise NotImplementedError
+        """Let go of the store or the connections."""
 
     def _fail(self, count: int, reason: str) -> None:
         self.failed += count
